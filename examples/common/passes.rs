@@ -1,7 +1,9 @@
-//! Pipelines, bind groups and compute passes of the example apps.
+//! Pipelines, bind groups, buffers and passes of the example apps.
 #![allow(dead_code)] // each user needs some of the items
 
-use wgrad::wgpu;
+use wgrad::{Gpu, wgpu};
+
+use super::Result;
 
 /// A render pipeline that draws one triangle over the whole target. The shader has the vertex entry point `corners`;
 /// `entry` is the fragment entry point.
@@ -33,6 +35,48 @@ pub fn fullscreen_pipeline(
         multiview_mask: None,
         cache: None,
     })
+}
+
+/// A render pass over the whole target, which starts black.
+pub fn render_pass<'a>(encoder: &'a mut wgpu::CommandEncoder, view: &wgpu::TextureView) -> wgpu::RenderPass<'a> {
+    let ops = wgpu::Operations::default();
+    let colour = wgpu::RenderPassColorAttachment { view, depth_slice: None, resolve_target: None, ops };
+    let color_attachments = &[Some(colour)];
+    encoder.begin_render_pass(&wgpu::RenderPassDescriptor { color_attachments, ..Default::default() })
+}
+
+/// Draws a pipeline of [`fullscreen_pipeline`] with its resources in group 0.
+pub fn draw_fullscreen(
+    encoder: &mut wgpu::CommandEncoder,
+    view: &wgpu::TextureView,
+    (pipeline, group): &(wgpu::RenderPipeline, wgpu::BindGroup),
+) {
+    let mut pass = render_pass(encoder, view);
+    pass.set_pipeline(pipeline);
+    pass.set_bind_group(0, group, &[]);
+    pass.draw(0..3, 0..1);
+}
+
+/// A storage buffer that can be copied.
+pub fn storage_buffer(device: &wgpu::Device, size: u64) -> wgpu::Buffer {
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+}
+
+/// Submits the encoder, waits, and reads a buffer.
+pub fn read_buffer<T: bytemuck::Pod>(
+    gpu: &Gpu,
+    mut encoder: wgpu::CommandEncoder,
+    buffer: &wgpu::Buffer,
+) -> Result<Vec<T>> {
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    let (size, mapped_at_creation) = (buffer.size(), false);
+    let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation });
+    encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
+    gpu.queue().submit([encoder.finish()]);
+    staging.map_async(wgpu::MapMode::Read, .., |_| {});
+    gpu.device().poll(wgpu::PollType::wait_indefinitely())?;
+    Ok(bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..)?))
 }
 
 /// A bind group of these resources, each with its binding number.

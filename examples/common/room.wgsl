@@ -1,5 +1,5 @@
 // A closed room with a lamp, a mirror ball and diffuse balls: its surfaces, its camera and the light of its lamp. The
-// path tracers of `denoise` and `radiance_cache` share it. It has no bindings.
+// path tracers of `denoise` and `radiance_cache` share it. It has no bindings. Requires random.wgsl.
 
 const PI = 3.14159265;
 const LAMP = vec3f(3.6, 3.1, 2.4); // radiance of the lamp
@@ -35,19 +35,6 @@ const BALL_ALBEDO = array(
     vec3f(0.3, 0.65, 0.7),
     vec3f(0.8, 0.8, 0.78),
 );
-
-// Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020: pcg3d.
-fn random(key: vec3u) -> vec3f {
-    var v = key * 1664525u + 1013904223u;
-    v.x += v.y * v.z;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    v ^= v >> vec3u(16u);
-    v.x += v.y * v.z;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    return vec3f(v >> vec3u(8u)) / 16777216.0;
-}
 
 // Distance and index of the nearest ball on a ray. The ball around the start of the ray is ignored: no ball is
 // transparent.

@@ -6,8 +6,8 @@ use wgrad::{
     Training, Value, wgpu,
 };
 
-use crate::common::passes::Pass;
-use crate::renderer::{BASE, GUIDE, Renderer, buffer};
+use crate::common::passes::{Pass, storage_buffer};
+use crate::renderer::{BASE, GUIDE, Renderer};
 
 /// Width and height of a crop, in pixels.
 const CROP: u32 = 32;
@@ -73,7 +73,7 @@ impl Denoiser {
         println!("{}", network.summary());
         let pixels = u64::from(size * size);
         let [kept_features, kept_targets] =
-            [FEATURES, 3].map(|channels| buffer(gpu, u64::from(KEPT * channels) * pixels * 4));
+            [FEATURES, 3].map(|channels| storage_buffer(gpu.device(), u64::from(KEPT * channels) * pixels * 4));
         let images = |images, channels| [Images::buffer(images, KEPT, [size, size, channels])];
         let (features, targets) = (images(&kept_features, FEATURES), images(&kept_targets, 3));
         let crops = RandomCrops::new(gpu, &features, &targets, [CROP; 2], BATCH * STEPS, seed)?;
@@ -81,7 +81,8 @@ impl Denoiser {
         let adam = Adam { learning_rate: 0.003, ..Adam::default() };
         let mut trainer = Trainer::new(gpu, &network, Loss::Custom(&DISPLAYED_ERROR), adam, config)?;
         let training = trainer.prepare_buffers(crops.features(), crops.targets(), crops.rows())?;
-        let [input, output] = [FEATURES, 3].map(|channels| buffer(gpu, u64::from(channels) * pixels * 4));
+        let [input, output] =
+            [FEATURES, 3].map(|channels| storage_buffer(gpu.device(), u64::from(channels) * pixels * 4));
         let model = trainer.model().at_input([size, size, FEATURES])?;
         let forward = model.prepare_forward(&input, &output, 1)?;
 

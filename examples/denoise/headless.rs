@@ -1,6 +1,5 @@
 //! Runs without a window: renders and trains for some minutes, then denoises views that are not in the training data.
 
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bytemuck::Zeroable;
@@ -10,6 +9,7 @@ use wgrad::wgpu;
 
 use crate::Args;
 use crate::common::camera::Camera;
+use crate::common::passes::read_buffer;
 use crate::common::picture::{self, Tile};
 use crate::common::plot::{self, Curve, Panel};
 use crate::common::{self, Result};
@@ -182,8 +182,7 @@ impl Studio {
         let mut encoder = self.renderer.gpu.device().create_command_encoder(&Default::default());
         training.record_metrics(&mut encoder);
         training.record_clear_metrics(&mut encoder);
-        let bytes = self.read(encoder, training.metrics_buffer())?;
-        let RowMetrics { loss, rows, .. } = bytemuck::pod_read_unaligned(&bytes[..size_of::<RowMetrics>()]);
+        let RowMetrics { loss, rows, .. } = read_buffer(&self.renderer.gpu, encoder, training.metrics_buffer())?[0];
         let mut psnr = [0.0; 2];
         for reference in held_out {
             for (sum, shown) in psnr.iter_mut().zip([Shown::Noisy, Shown::Denoised]) {
@@ -251,27 +250,14 @@ impl Studio {
                 denoiser.record_show(&mut encoder, renderer);
             }
         }
-        let pixels = self.read(encoder, &renderer.picture)?;
-        Ok(pixels.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]].map(|byte| f32::from(byte) / 255.0)).collect())
+        let pixels = read_buffer::<[u8; 4]>(&renderer.gpu, encoder, &renderer.picture)?;
+        Ok(pixels.into_iter().flat_map(|[r, g, b, _]| [r, g, b].map(|byte| f32::from(byte) / 255.0)).collect())
     }
 
     /// Starts a frame: writes its uniforms and creates its encoder.
     fn begin(&self, camera: Camera, frame: Frame) -> wgpu::CommandEncoder {
         self.renderer.write(camera, frame);
         self.renderer.gpu.device().create_command_encoder(&Default::default())
-    }
-
-    /// Submits the encoder, waits, and reads a buffer.
-    fn read(&self, encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Result<Vec<u8>> {
-        let (device, queue) = (self.renderer.gpu.device(), self.renderer.gpu.queue());
-        queue.submit([encoder.finish()]);
-        let (sender, receiver) = channel();
-        // The receiver lives until the end of the function, so send cannot fail.
-        let read =
-            move |read: std::result::Result<wgpu::util::DownloadBuffer, _>| sender.send(read).unwrap_or_default();
-        wgpu::util::DownloadBuffer::read_buffer(device, queue, &buffer.slice(..), read);
-        device.poll(wgpu::PollType::wait_indefinitely())?;
-        Ok(receiver.recv()??.to_vec())
     }
 }
 

@@ -153,11 +153,10 @@ fn show_mean(@builtin(global_invocation_id) id: vec3u) {
 // Window mode: the left half of the image is noisy, the right half denoised.
 @fragment
 fn compare(@builtin(position) position: vec4f) -> @location(0) vec4f {
-    let window = vec2f(frame.window);
-    let at = (position.xy - 0.5 * window) / min(window.x, window.y) + 0.5;
-    if any(at < vec2f(0.0)) || any(at >= vec2f(1.0)) || abs(position.x - 0.5 * window.x) < 1.0 {
-        return vec4f(0.1, 0.1, 0.1, 1.0);
+    if is_border(position.xy, vec2f(frame.window)) {
+        return BORDER;
     }
+    let at = place_in_image(position.xy, vec2f(frame.window));
     let pixel = vec2u(at * vec2f(frame.size));
     if at.x < 0.5 {
         return vec4f(display(textureLoad(colour_in, pixel, 0).xyz), 1.0);

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use wgrad::{Gpu, wgpu};
 
 use crate::common::camera::Camera;
-use crate::common::passes::Pass;
+use crate::common::passes::{Pass, storage_buffer};
 
 /// Uniforms of a frame: see `path_tracer.wgsl`.
 #[repr(C)]
@@ -66,6 +66,7 @@ impl Renderer {
     pub fn new(gpu: Gpu, size: u32, views: u32) -> Self {
         let device = gpu.device();
         let source = concat!(
+            include_str!("../common/random.wgsl"),
             include_str!("../common/room.wgsl"),
             include_str!("../common/screen.wgsl"),
             include_str!("path_tracer.wgsl"),
@@ -73,12 +74,12 @@ impl Renderer {
         );
         let source = wgpu::ShaderSource::Wgsl(source.into());
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("denoise"), source });
-        let frame = buffer(&gpu, size_of::<Frame>() as u64);
+        let frame = storage_buffer(gpu.device(), size_of::<Frame>() as u64);
         let pixels = u64::from(size * size);
-        let sums = buffer(&gpu, pixels * 16 * u64::from(views));
-        let picture = buffer(&gpu, pixels * 4);
-        let filtered = [(); MOST_LEVELS + 1].map(|()| buffer(&gpu, pixels * 16));
-        let levels = [(); MOST_LEVELS].map(|()| buffer(&gpu, 32));
+        let sums = storage_buffer(gpu.device(), pixels * 16 * u64::from(views));
+        let picture = storage_buffer(gpu.device(), pixels * 4);
+        let filtered = [(); MOST_LEVELS + 1].map(|()| storage_buffer(gpu.device(), pixels * 16));
+        let levels = [(); MOST_LEVELS].map(|()| storage_buffer(gpu.device(), 32));
         let textures = ["colour", "albedo", "normal", "position"].map(|label| {
             let texture = device.create_texture(&wgpu::TextureDescriptor {
                 label: Some(label),
@@ -185,9 +186,4 @@ impl Renderer {
     pub fn show_filtered(&self, encoder: &mut wgpu::CommandEncoder, filter: Filter) {
         self.show_filtered[filter.levels].record(encoder, self.grid());
     }
-}
-
-pub fn buffer(gpu: &Gpu, size: u64) -> wgpu::Buffer {
-    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-    gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
 }

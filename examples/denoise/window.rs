@@ -8,7 +8,7 @@ use wgrad::{Training, wgpu};
 use crate::Args;
 use crate::common::Result;
 use crate::common::camera::Camera;
-use crate::common::passes::{bind_group, fullscreen_pipeline};
+use crate::common::passes::{bind_group, draw_fullscreen, fullscreen_pipeline};
 use crate::common::window::{self, Scene};
 use crate::denoiser::{Denoiser, KEPT};
 use crate::renderer::{Frame, GUIDE, Renderer};
@@ -87,17 +87,9 @@ impl Scene for RoomScene {
     }
 
     fn record_after_training(&mut self, encoder: &mut wgpu::CommandEncoder, _: u32, target: &wgpu::Texture) {
-        let Some((pipeline, group)) = &self.shown else { return };
+        let Some(shown) = &self.shown else { return };
         self.denoiser.record(encoder, &self.renderer);
-        let view = &target.create_view(&Default::default());
-        let ops = wgpu::Operations::default();
-        let colour = wgpu::RenderPassColorAttachment { view, depth_slice: None, resolve_target: None, ops };
-        let color_attachments = &[Some(colour)];
-        let mut pass =
-            encoder.begin_render_pass(&wgpu::RenderPassDescriptor { color_attachments, ..Default::default() });
-        pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, group, &[]);
-        pass.draw(0..3, 0..1);
+        draw_fullscreen(encoder, &target.create_view(&Default::default()), shown);
     }
 
     fn describe_loss(&self, loss: f64) -> String {

@@ -1,13 +1,12 @@
 //! Runs without a window: writes the network's output after 1, 2, 4, 8, ... steps, the curves, and a comparison.
 
 use std::path::Path;
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use image::{ExtendedColorType, RgbImage};
 use wgrad::plan::RowMetrics;
-use wgrad::wgpu;
 
+use crate::common::passes::read_buffer;
 use crate::common::picture::{self, Tile};
 use crate::common::plot::{self, Curve, Panel};
 use crate::common::{self, Result, snapshots};
@@ -66,20 +65,12 @@ pub fn run(args: &Args, picture: impl FnOnce() -> RgbImage) -> Result<()> {
 
 /// Trains for this number of steps. Returns their mean loss.
 fn train(learner: &Learner, steps: u32) -> Result<f64> {
-    let (device, queue) = (learner.gpu.device(), learner.gpu.queue());
     let training = &learner.training;
-    let mut encoder = device.create_command_encoder(&Default::default());
+    let mut encoder = learner.gpu.device().create_command_encoder(&Default::default());
     training.record_clear_metrics(&mut encoder);
     training.record_steps(&mut encoder, steps);
     training.record_metrics(&mut encoder);
-    queue.submit([encoder.finish()]);
-    let (sender, receiver) = channel();
-    // The receiver lives until the end of the function, so send cannot fail.
-    let read = move |read: std::result::Result<wgpu::util::DownloadBuffer, _>| sender.send(read).unwrap_or_default();
-    wgpu::util::DownloadBuffer::read_buffer(device, queue, &training.metrics_buffer().slice(..), read);
-    device.poll(wgpu::PollType::wait_indefinitely())?;
-    let bytes = receiver.recv()??;
-    let RowMetrics { loss, rows, .. } = bytemuck::pod_read_unaligned(&bytes[..size_of::<RowMetrics>()]);
+    let RowMetrics { loss, rows, .. } = read_buffer(&learner.gpu, encoder, training.metrics_buffer())?[0];
     if loss.is_finite() { Ok(f64::from(loss) / f64::from(rows)) } else { Err("the loss is no longer finite".into()) }
 }
 

@@ -8,7 +8,7 @@ use wgrad::{
 };
 
 use crate::common::camera::Camera;
-use crate::common::passes::Pass;
+use crate::common::passes::{Pass, storage_buffer};
 
 /// Rows of a training step.
 const BATCH: u32 = 1024;
@@ -59,7 +59,7 @@ pub struct Image {
 
 impl Image {
     fn new(gpu: &Gpu, pixels: u64) -> Self {
-        let [frame, sums, squares] = [(); 3].map(|()| buffer(gpu, pixels * 16));
+        let [frame, sums, squares] = [(); 3].map(|()| storage_buffer(gpu.device(), pixels * 16));
         Self { frame, sums, squares }
     }
 
@@ -102,13 +102,14 @@ impl Cache {
         let mut trainer = Trainer::new(&gpu, &network, Loss::RelativeL2 { epsilon: 0.01 }, adam, config)?;
 
         let pixels = size * size;
-        let rows = |rows: u32, numbers: u64| buffer(&gpu, u64::from(rows) * numbers * 4);
+        let rows = |rows: u32, numbers: u64| storage_buffer(gpu.device(), u64::from(rows) * numbers * 4);
         let [lessons, targets] = [6, 3].map(|numbers| rows(ROWS, numbers));
         let [questions, known, answers] = [6, 8, 3].map(|numbers| rows(ROWS + pixels, numbers));
         let training = trainer.prepare_buffers(&lessons, &targets, ROWS)?;
         let forward = trainer.averaged_model()?.prepare_forward(&questions, &answers, ROWS + pixels)?;
 
         let source = concat!(
+            include_str!("../common/random.wgsl"),
             include_str!("../common/room.wgsl"),
             include_str!("../common/screen.wgsl"),
             include_str!("radiance_cache.wgsl"),
@@ -116,7 +117,7 @@ impl Cache {
         let source = wgpu::ShaderSource::Wgsl(source.into());
         let module =
             gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("radiance_cache"), source });
-        let frame = buffer(&gpu, size_of::<Frame>() as u64);
+        let frame = storage_buffer(gpu.device(), size_of::<Frame>() as u64);
         let [cached, plain] = [(); 2].map(|()| Image::new(&gpu, pixels.into()));
         let buffers = [&frame, &lessons, &questions, &known, &answers, &targets];
         let pass = |entry: &str, bindings: &[u32], image: Option<&Image>| {
@@ -167,9 +168,4 @@ impl Cache {
     pub fn record_plain(&self, encoder: &mut wgpu::CommandEncoder) {
         self.trace_plain.record(encoder, self.grid());
     }
-}
-
-pub fn buffer(gpu: &Gpu, size: u64) -> wgpu::Buffer {
-    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-    gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
 }

@@ -1,7 +1,6 @@
 //! Runs without a window: trains during some frames, then measures noise and bias beside plain path tracing.
 
 use std::path::Path;
-use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use bytemuck::Zeroable;
@@ -10,9 +9,9 @@ use wgrad::plan::RowMetrics;
 use wgrad::wgpu;
 
 use crate::Args;
-use crate::cache::{Cache, Frame, Image, STEPS, buffer};
+use crate::cache::{Cache, Frame, Image, STEPS};
 use crate::common::camera::Camera;
-use crate::common::passes::Pass;
+use crate::common::passes::{Pass, read_buffer, storage_buffer};
 use crate::common::picture::{self, Tile};
 use crate::common::{self, Result, snapshots, write_file};
 
@@ -164,7 +163,7 @@ impl Studio {
             }
             let mut encoder = self.begin(Frame::zeroed());
             training.record_metrics(&mut encoder);
-            let metrics: RowMetrics = self.read(encoder, training.metrics_buffer())?[0];
+            let metrics: RowMetrics = read_buffer(&self.cache.gpu, encoder, training.metrics_buffer())?[0];
             let loss = f64::from(metrics.loss) / f64::from(metrics.rows);
             let (steps, seconds) = (next * STEPS, begun.elapsed().as_secs_f64());
             println!("frame {next:>5}: {steps} steps, {seconds:.1} s, relative L2 {loss:.4}");
@@ -196,21 +195,22 @@ impl Studio {
     }
 
     fn read_image(&self, image: &Image) -> Result<Measured> {
-        let read = |buffer| self.read(self.begin(Frame::zeroed()), buffer);
+        let read = |buffer| read_buffer(&self.cache.gpu, self.begin(Frame::zeroed()), buffer);
         Ok(Measured::new(read(&image.frame)?, &read(&image.sums)?, &read(&image.squares)?))
     }
 
     /// Writes radiance, [height, width, 4], to a PNG file.
     fn save(&self, path: &Path, radiance: &[f32], caption: String) -> Result<Tile> {
         let (gpu, pixels) = (&self.cache.gpu, u64::from(self.size * self.size));
-        let (shown, picture) = (buffer(gpu, pixels * 16), buffer(gpu, pixels * 4));
+        let (shown, picture) = (storage_buffer(gpu.device(), pixels * 16), storage_buffer(gpu.device(), pixels * 4));
         let resources = [(0, &self.cache.frame), (9, &shown), (11, &picture)];
         let resources = resources.map(|(binding, buffer)| (binding, buffer.as_entire_binding()));
         let show = Pass::new(gpu.device(), &self.cache.module, "show", &resources);
         gpu.queue().write_buffer(&shown, 0, bytemuck::cast_slice(radiance));
         let mut encoder = self.begin(Frame::zeroed());
         show.record(&mut encoder, self.cache.grid());
-        let pixels = self.read::<[u8; 4]>(encoder, &picture)?.into_iter().flat_map(|[r, g, b, _]| [r, g, b]).collect();
+        let pixels =
+            read_buffer::<[u8; 4]>(gpu, encoder, &picture)?.into_iter().flat_map(|[r, g, b, _]| [r, g, b]).collect();
         let tile = Tile { pixels, width: self.size, height: self.size, caption, frame: None };
         write_file(path, picture::encode_png(&tile.pixels, self.size, self.size, ExtendedColorType::Rgb8)?)?;
         Ok(tile)
@@ -220,18 +220,5 @@ impl Studio {
     fn begin(&self, frame: Frame) -> wgpu::CommandEncoder {
         self.cache.write(CAMERA, frame);
         self.cache.gpu.device().create_command_encoder(&Default::default())
-    }
-
-    /// Submits the encoder, waits, and reads a buffer.
-    fn read<T: bytemuck::Pod>(&self, encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Result<Vec<T>> {
-        let (device, queue) = (self.cache.gpu.device(), self.cache.gpu.queue());
-        queue.submit([encoder.finish()]);
-        let (sender, receiver) = channel();
-        // The receiver lives until the end of the function, so send cannot fail.
-        let read =
-            move |read: std::result::Result<wgpu::util::DownloadBuffer, _>| sender.send(read).unwrap_or_default();
-        wgpu::util::DownloadBuffer::read_buffer(device, queue, &buffer.slice(..), read);
-        device.poll(wgpu::PollType::wait_indefinitely())?;
-        Ok(bytemuck::pod_collect_to_vec(&receiver.recv()??))
     }
 }

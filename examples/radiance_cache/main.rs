@@ -2,9 +2,10 @@
 //! for Path Tracing", 2021). A network learns the light of all surfaces while the app draws its frames.
 //!
 //! In one encoder, each frame traces a short path through each pixel. The network predicts the light at its end: at the
-//! first diffuse surface, or with `--bounces` at a later one, which has more noise and less bias. The frame also traces some thousand training paths of three bounces. Their targets use the network too, for the light
-//! beyond their ends. Then the network trains on them: a hash grid, the relative L2 loss, and an average of the weights
-//! for the predictions.
+//! first diffuse surface, or with `--bounces` at a later one, which has more noise and less bias. The frame also traces
+//! some thousand training paths of three bounces. Their targets use the network too, for the light beyond their ends.
+//! Then the network trains on them: a hash grid, the relative L2 loss, and an average of the weights for the
+//! predictions.
 //!
 //! The window shows plain path tracing on the left and the network's image on the right, both with one sample per
 //! pixel. Drag to look around, use the wheel to zoom.

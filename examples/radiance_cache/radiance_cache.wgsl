@@ -109,11 +109,16 @@ fn look_through(point: vec2f) -> Seen {
     return look(frame.eye, camera_ray(frame.eye, frame.lens, frame.size, point));
 }
 
+// Number i of the network's input row for a surface: position from 0 to 1, and normal.
+fn input_of(surface: Surface, i: u32) -> f32 {
+    let p = 0.5 + 0.5 * surface.p;
+    return array(p.x, p.y, p.z, surface.normal.x, surface.normal.y, surface.normal.z)[i];
+}
+
 fn ask(row: u32, surface: Surface, light: vec3f, through: vec3f) {
     known[row] = Known(vec4f(light, 0.0), vec4f(through, 0.0));
-    for (var i = 0u; i < 3u; i++) {
-        questions[row * 6u + i] = 0.5 + 0.5 * surface.p[i];
-        questions[row * 6u + 3u + i] = surface.normal[i];
+    for (var i = 0u; i < 6u; i++) {
+        questions[row * 6u + i] = input_of(surface, i);
     }
 }
 
@@ -151,7 +156,7 @@ fn trace_lessons(@builtin(global_invocation_id) id: vec3u) {
     var seen: Seen;
     for (var i = row % 2u; i < 3u; i++) {
         if i == 0u {
-            seen = look(frame.eye, camera_ray(frame.eye, frame.lens, frame.size, at));
+            seen = look_through(at);
         } else {
             seen = look(inside, direction);
             direction = -direction;
@@ -160,12 +165,10 @@ fn trace_lessons(@builtin(global_invocation_id) id: vec3u) {
             break;
         }
     }
-    let start = seen.surface;
-    for (var i = 0u; i < 3u; i++) {
-        lessons[row * 6u + i] = 0.5 + 0.5 * start.p[i];
-        lessons[row * 6u + 3u + i] = start.normal[i];
+    for (var i = 0u; i < 6u; i++) {
+        lessons[row * 6u + i] = input_of(seen.surface, i);
     }
-    let path = follow(start, TAIL, row, number(LESSONS));
+    let path = follow(seen.surface, TAIL, row, number(LESSONS));
     ask(row, path.end, path.light, path.through);
 }
 
@@ -232,11 +235,10 @@ fn show(@builtin(global_invocation_id) id: vec3u) {
 // Window mode: the left half of the image is plain path tracing, the right half has the network.
 @fragment
 fn compare(@builtin(position) position: vec4f) -> @location(0) vec4f {
-    let window = vec2f(frame.window);
-    let at = (position.xy - 0.5 * window) / min(window.x, window.y) + 0.5;
-    if any(at < vec2f(0.0)) || any(at >= vec2f(1.0)) || abs(position.x - 0.5 * window.x) < 1.0 {
-        return vec4f(0.1, 0.1, 0.1, 1.0);
+    if is_border(position.xy, vec2f(frame.window)) {
+        return BORDER;
     }
+    let at = place_in_image(position.xy, vec2f(frame.window));
     let place = vec2u(at * vec2f(frame.size));
     let pixel = place.y * frame.size.x + place.x;
     return vec4f(display(select(shown_beside[pixel].xyz, shown[pixel].xyz, at.x < 0.5)), 1.0);

@@ -9,7 +9,7 @@ use crate::Args;
 use crate::cache::{Cache, Frame};
 use crate::common::Result;
 use crate::common::camera::Camera;
-use crate::common::passes::{bind_group, fullscreen_pipeline};
+use crate::common::passes::{bind_group, draw_fullscreen, fullscreen_pipeline};
 use crate::common::window::{self, Scene};
 
 pub fn run(args: &Args) -> Result<()> {
@@ -69,16 +69,8 @@ impl Scene for RoomScene {
     }
 
     fn record_after_training(&mut self, encoder: &mut wgpu::CommandEncoder, _: u32, target: &wgpu::Texture) {
-        let Some((pipeline, group)) = &self.shown else { return };
-        let view = &target.create_view(&Default::default());
-        let ops = wgpu::Operations::default();
-        let colour = wgpu::RenderPassColorAttachment { view, depth_slice: None, resolve_target: None, ops };
-        let color_attachments = &[Some(colour)];
-        let mut pass =
-            encoder.begin_render_pass(&wgpu::RenderPassDescriptor { color_attachments, ..Default::default() });
-        pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, group, &[]);
-        pass.draw(0..3, 0..1);
+        let Some(shown) = &self.shown else { return };
+        draw_fullscreen(encoder, &target.create_view(&Default::default()), shown);
     }
 
     fn describe_loss(&self, loss: f64) -> String {

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use image::ExtendedColorType;
 use wgrad::plan::RowMetrics;
-use wgrad::{Gpu, wgpu};
+use wgrad::Gpu;
 
+use crate::common::passes::read_buffer;
 use crate::common::picture::{self, Tile};
 use crate::common::plot::{self, Curve, Panel};
 use crate::common::{self, Result, snapshots, write_file};
@@ -33,7 +34,7 @@ pub fn run(args: &Args) -> Result<()> {
 
     let mut encoder = frame(0);
     truth.record(&mut encoder, [tiles_across, tiles_across]);
-    let truth: Vec<u32> = read(&gpu, encoder, &picture)?;
+    let truth: Vec<u32> = read_buffer(&gpu, encoder, &picture)?;
 
     let (mut frames, mut losses, mut overlap) = (Vec::new(), Vec::new(), 0.0);
     let mut done = 0;
@@ -56,8 +57,8 @@ pub fn run(args: &Args) -> Result<()> {
         };
         training.record_metrics(&mut encoder);
         learned.record(&mut encoder, [tiles_across, tiles_across]);
-        let pixels: Vec<u32> = read(&gpu, encoder, &picture)?;
-        let metrics: RowMetrics = read(&gpu, frame(done), training.metrics_buffer())?[0];
+        let pixels: Vec<u32> = read_buffer(&gpu, encoder, &picture)?;
+        let metrics: RowMetrics = read_buffer(&gpu, frame(done), training.metrics_buffer())?[0];
 
         let loss = f64::from(metrics.loss) / f64::from(metrics.rows);
         overlap = overlap_of(&pixels, &truth);
@@ -89,7 +90,7 @@ fn slope_error(gpu: &Gpu, learner: &mut Learner) -> Result<f64> {
     learner.record_samples(&mut encoder);
     let (chain, gradient) = learner.gradient()?;
     chain.record_forward(&mut encoder);
-    let gradient: Vec<f32> = read(gpu, encoder, &gradient)?;
+    let gradient: Vec<f32> = read_buffer(gpu, encoder, &gradient)?;
     let length = |g: &[f32]| g.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
     let errors = gradient.chunks(3).map(|g| (length(g) - 1.0).abs());
     Ok(errors.sum::<f64>() / f64::from(BATCH * FRAME))
@@ -109,16 +110,4 @@ fn tile(pixels: &[u32], size: u32, caption: String) -> Tile {
 
 fn save(path: &Path, tile: &Tile) -> Result<()> {
     write_file(path, picture::encode_png(&tile.pixels, tile.width, tile.height, ExtendedColorType::Rgb8)?)
-}
-
-/// Submits the encoder, waits, and reads a buffer.
-fn read<T: bytemuck::Pod>(gpu: &Gpu, mut encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Result<Vec<T>> {
-    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-    let (size, mapped_at_creation) = (buffer.size(), false);
-    let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation });
-    encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
-    gpu.queue().submit([encoder.finish()]);
-    staging.map_async(wgpu::MapMode::Read, .., |_| {});
-    gpu.device().poll(wgpu::PollType::wait_indefinitely())?;
-    Ok(bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..)?))
 }

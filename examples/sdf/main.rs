@@ -27,7 +27,7 @@ use clap::Parser;
 use common::Result;
 use common::device::DeviceChoice;
 use common::options::{self, integer, seed};
-use common::passes::bind_group;
+use common::passes::{bind_group, storage_buffer};
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{
     Adam, Chain, ChainRows, Encoding, Gpu, HashGrid, Loss, Losses, Network, NetworkGradientRows, Schedule, Trainer,
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
 const BATCH: u32 = 1024;
 /// Batches of new samples per frame.
 const FRAME: u32 = 16;
-const SHADER: &str = include_str!("sdf.wgsl");
+const SHADER: &str = concat!(include_str!("../common/random.wgsl"), include_str!("sdf.wgsl"));
 
 /// Uniforms of a frame: see `sdf.wgsl`.
 #[repr(C)]
@@ -170,9 +170,7 @@ const TRUE_FIELD: &str = "
     fn field_gradient(p: vec3f) -> vec3f { return shape_gradient(p); }";
 
 fn buffer(gpu: &Gpu, words: u32) -> wgpu::Buffer {
-    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-    let (size, mapped_at_creation) = (u64::from(words) * 4, false);
-    gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation })
+    storage_buffer(gpu.device(), u64::from(words) * 4)
 }
 
 /// The app's shader with these WGSL functions: `field` and `field_gradient`.

@@ -32,19 +32,6 @@ fn shape_gradient(p: vec3f) -> vec3f {
     return (vec3f(shape(p + e.xyy), shape(p + e.yxy), shape(p + e.yyx)) - shape(p)) / e.x;
 }
 
-// Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020: pcg3d.
-fn random(key: vec3u) -> vec3f {
-    var v = key * 1664525u + 1013904223u;
-    v.x += v.y * v.z;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    v ^= v >> vec3u(16u);
-    v.x += v.y * v.z;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    return vec3f(v >> vec3u(8u)) / 16777216.0;
-}
-
 // Random points in the cube from -1 to 1. Every second point is moved near the surface, because errors matter most
 // there.
 @compute @workgroup_size(64)

@@ -7,7 +7,7 @@ use wgrad::{Training, wgpu};
 
 use crate::common::Result;
 use crate::common::camera::Camera;
-use crate::common::passes::{bind_group, fullscreen_pipeline};
+use crate::common::passes::{bind_group, fullscreen_pipeline, render_pass};
 use crate::common::window::{self, Scene};
 use crate::{Args, Frame, Learner, NO_FIELD, module};
 
@@ -51,11 +51,7 @@ struct Draw {
 
 impl Draw {
     fn record(&self, encoder: &mut wgpu::CommandEncoder, view: &wgpu::TextureView, [width, height]: [u32; 2]) {
-        let ops = wgpu::Operations::default();
-        let colour = wgpu::RenderPassColorAttachment { view, depth_slice: None, resolve_target: None, ops };
-        let color_attachments = &[Some(colour)];
-        let mut pass =
-            encoder.begin_render_pass(&wgpu::RenderPassDescriptor { color_attachments, ..Default::default() });
+        let mut pass = render_pass(encoder, view);
         pass.set_pipeline(&self.pipeline);
         for (index, group) in (0..).zip(&self.groups) {
             pass.set_bind_group(index, group, &[]);
