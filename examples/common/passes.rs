@@ -1,9 +1,9 @@
 //! Pipelines, bind groups, buffers and passes of the example apps.
 #![allow(dead_code)] // each user needs some of the items
 
-use wgrad::{Gpu, wgpu};
+use std::error::Error;
 
-use super::Result;
+use wgrad::{Gpu, wgpu};
 
 /// A render pipeline that draws one triangle over the whole target. The shader has the vertex entry point `corners`;
 /// `entry` is the fragment entry point.
@@ -68,7 +68,7 @@ pub fn read_buffer<T: bytemuck::Pod>(
     gpu: &Gpu,
     mut encoder: wgpu::CommandEncoder,
     buffer: &wgpu::Buffer,
-) -> Result<Vec<T>> {
+) -> Result<Vec<T>, Box<dyn Error>> {
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
     let (size, mapped_at_creation) = (buffer.size(), false);
     let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation });

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use image::ExtendedColorType;
-use wgrad::plan::RowMetrics;
 use wgrad::Gpu;
+use wgrad::plan::RowMetrics;
 
 use crate::common::passes::read_buffer;
 use crate::common::picture::{self, Tile};
