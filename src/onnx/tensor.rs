@@ -113,6 +113,12 @@ impl Tensor {
         }
     }
 
+    /// A tensor of floats after a function of each element.
+    pub fn map(&self, of: impl Fn(f32) -> f32) -> Result<Self> {
+        let Data::F32(values) = &self.data else { return Err("a constant that is no float".into()) };
+        Ok(Self { data: Data::F32(values.iter().map(|&value| of(value)).collect()), ..self.clone() })
+    }
+
     /// The same elements with other dimensions.
     pub fn reshaped(&self, dims: Vec<u64>) -> Result<Self> {
         match product(&dims) == self.len() {
@@ -281,7 +287,8 @@ pub(super) fn strides(dims: &[u64]) -> Vec<usize> {
     strides
 }
 
-/// The offset of each element of a tensor of these dimensions and strides, in row-major order.
+/// The offset of each element of a tensor of these dimensions and strides, in row-major order. Strides may be negative,
+/// in two's complement.
 pub(super) fn places(dims: &[u64], strides: Vec<usize>) -> impl Iterator<Item = usize> + use<> {
     let dims = dims.to_vec();
     let count = product(&dims) as usize;
@@ -290,11 +297,11 @@ pub(super) fn places(dims: &[u64], strides: Vec<usize>) -> impl Iterator<Item = 
         if i > 0 {
             for axis in (0..dims.len()).rev() {
                 index[axis] += 1;
-                place += strides[axis];
+                place = usize::wrapping_add(place, strides[axis]);
                 if index[axis] < dims[axis] {
                     break;
                 }
-                place -= strides[axis] * dims[axis] as usize;
+                place = place.wrapping_sub(strides[axis].wrapping_mul(dims[axis] as usize));
                 index[axis] = 0;
             }
         }

@@ -12,10 +12,7 @@ pub(super) fn fold(given: &Given) -> Result<Option<Tensor>> {
     let inputs = given.inputs.iter().flatten().copied().collect::<Vec<_>>();
     let Some(&first) = inputs.first() else { return Ok(None) };
     let unary = |of: fn(f32) -> f32, of_int: Option<fn(i64) -> i64>| match (&first.data, of_int) {
-        (Data::F32(values), _) => {
-            let data = Data::F32(values.iter().map(|&value| of(value)).collect());
-            Ok(Some(Tensor::new(first.dims.clone(), data)))
-        }
+        (Data::F32(_), _) => Ok(Some(Tensor { is_weight: false, ..first.map(of)? })),
         (Data::Int(values), Some(of)) => {
             let data = values.iter().map(|value| Ok(of(value.known()?).into())).collect::<Result<_>>()?;
             Ok(Some(Tensor::new(first.dims.clone(), Data::Int(data))))

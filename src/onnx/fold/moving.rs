@@ -135,22 +135,8 @@ pub(super) fn slice(given: &Given) -> Result<Tensor> {
     }
     // A negative step is the difference of two unsigned numbers.
     let steps = steps.into_iter().map(|step| step as usize).collect();
-    let all = signed_places(&dims, steps).map(move |place| first.wrapping_add(place as i64) as usize);
+    let all = places(&dims, steps).map(move |place| first.wrapping_add(place as i64) as usize);
     Ok(x.gathered(dims.clone(), all))
-}
-
-/// As [`places`], with strides that may be negative, in two's complement.
-fn signed_places(dims: &[u64], strides: Vec<usize>) -> impl Iterator<Item = usize> + use<> {
-    let dims = dims.to_vec();
-    let count = product(&dims) as usize;
-    (0..count).map(move |mut i| {
-        let mut place = 0usize;
-        for axis in (0..dims.len()).rev() {
-            place = place.wrapping_add((i % dims[axis] as usize).wrapping_mul(strides[axis]));
-            i /= dims[axis] as usize;
-        }
-        place
-    })
 }
 
 /// The lengths of the parts of a `Split`.

@@ -1,6 +1,6 @@
 //! Arithmetic on two or more values, with broadcasting.
 
-use super::{Entry, Importer, Op};
+use super::{Entry, Importer, Op, one};
 use crate::activation::Activation;
 use crate::network::{Layer, Value};
 use crate::onnx::Result;
@@ -10,20 +10,9 @@ use crate::onnx::tensor::{Data, Tensor, broadcast};
 impl Importer<'_> {
     /// A value or a constant times a number.
     pub fn scaled(&mut self, entry: &Entry, scale: f32) -> Result<Entry> {
-        self.mapped(entry, scale, 0.0)
-    }
-
-    /// scale · x + shift.
-    pub fn mapped(&mut self, entry: &Entry, scale: f32, shift: f32) -> Result<Entry> {
         Ok(match entry {
-            Entry::View(view) => {
-                Entry::View(View { value: self.scale_shift(scale, shift, view.value)?, ..view.clone() })
-            }
-            Entry::Constant(tensor) => {
-                let Data::F32(values) = &tensor.data else { return Err("a constant that is no float".into()) };
-                let data = Data::F32(values.iter().map(|value| scale * value + shift).collect());
-                Entry::Constant(Tensor { data, ..tensor.clone() })
-            }
+            Entry::View(view) => Entry::View(View { value: self.scale_shift(scale, 0.0, view.value)?, ..view.clone() }),
+            Entry::Constant(tensor) => Entry::Constant(tensor.map(|value| scale * value)?),
         })
     }
 
@@ -179,11 +168,7 @@ impl Importer<'_> {
 fn reciprocal(imp: &mut Importer, entry: &Entry) -> Result<Entry> {
     Ok(match entry {
         Entry::View(view) => Entry::View(imp.after(view, super::functions::elementary("reciprocal")?)?),
-        Entry::Constant(tensor) => {
-            let Data::F32(values) = &tensor.data else { return Err("a constant that is no float".into()) };
-            let data = Data::F32(values.iter().map(|value| 1.0 / value).collect());
-            Entry::Constant(Tensor { data, ..tensor.clone() })
-        }
+        Entry::Constant(tensor) => Entry::Constant(tensor.map(|value| 1.0 / value)?),
     })
 }
 
@@ -208,7 +193,7 @@ pub(super) fn binary(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
             imp.combined(a, &b, true)?
         }
     };
-    Ok(vec![Entry::View(y)])
+    one(y)
 }
 
 /// x · sigmoid(x), if a product is one.
@@ -257,7 +242,7 @@ pub(super) fn pow(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         Data::F32(values) if values.iter().all(|value| *value == values[0]) && !values.is_empty() => values[0],
         _ => return Err("a power with several exponents".into()),
     };
-    Ok(vec![Entry::View(View { value: imp.power(x.value, exponent)?, ..x })])
+    one(View { value: imp.power(x.value, exponent)?, ..x })
 }
 
 /// relu(x) - slope · relu(-x).
@@ -266,7 +251,7 @@ pub(super) fn prelu(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     if let Some(slope) = slope.uniform()
         && slope >= 0.0
     {
-        return Ok(vec![Entry::View(imp.after(&x, Activation::LeakyRelu(slope))?)]);
+        return one(imp.after(&x, Activation::LeakyRelu(slope))?);
     }
     let above = imp.after(&x, Activation::Relu)?;
     let Entry::View(negative) = imp.scaled(&Entry::View(x.clone()), -1.0)? else { return Err("a constant".into()) };
@@ -274,7 +259,7 @@ pub(super) fn prelu(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let slope = Entry::Constant(slope.clone());
     let negative_slope = imp.scaled(&slope, -1.0)?;
     let below = imp.combined(&Entry::View(below), &negative_slope, true)?;
-    Ok(vec![Entry::View(imp.combined(&Entry::View(above), &Entry::View(below), false)?)])
+    one(imp.combined(&Entry::View(above), &Entry::View(below), false)?)
 }
 
 pub(super) fn expand(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
@@ -292,8 +277,8 @@ pub(super) fn expand(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let to = to.into_iter().map(|d| u64::try_from(d.known()?).map_err(|_| "a negative dimension".into()));
     let to = to.collect::<Result<Vec<u64>>>()?;
     if broadcast(&x.lengths(), &to)? == x.lengths() {
-        return Ok(vec![Entry::View(x)]);
+        return one(x);
     }
     let ones = Tensor::new(to, Data::F32([1.0].into()));
-    Ok(vec![Entry::View(imp.combined(&Entry::View(x), &Entry::Constant(ones), true)?)])
+    one(imp.combined(&Entry::View(x), &Entry::Constant(ones), true)?)
 }

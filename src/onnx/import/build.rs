@@ -61,7 +61,7 @@ impl Importer<'_> {
         let only =
             op.node.outputs.first().is_some_and(|name| self.readers.get(&**name).is_some_and(|(count, _)| *count == 1));
         if only {
-            self.foldable.insert(value.source(), self.last.clone());
+            self.foldable.insert(value.source, self.last.clone());
         }
     }
 

@@ -1,10 +1,10 @@
 //! Conv and ConvTranspose. Their weights become channels-last when they are loaded.
 
 use super::dense::module;
-use super::{Entry, Importer, Op};
+use super::{Entry, Importer, Op, one};
 use crate::network::{Conv, Layer, Padding, Value};
 use crate::onnx::Result;
-use crate::onnx::layout::{Factor, View, permutation};
+use crate::onnx::layout::{Factor, View, count, permutation};
 use crate::onnx::messages::Node;
 
 /// A value as images or sequences with the channels last.
@@ -37,8 +37,8 @@ impl Importer<'_> {
         let present = [&spatial[..], &x.in_memory_order(&channels)].concat();
         let wanted = if x.order == present && !ordered { present } else { [&spatial[..], &channels].concat() };
         let view = self.arranged(x, wanted)?;
-        let lengths: Vec<u64> = dims.iter().map(|dim| super::super::layout::count(dim)).collect();
-        let channel_count = super::super::layout::count(&channels);
+        let lengths: Vec<u64> = dims.iter().map(|dim| count(dim)).collect();
+        let channel_count = count(&channels);
         let value = self.shaped(view.value, &[&lengths[..], &[channel_count]].concat())?;
         let in_memory = view.in_memory_order(&channels);
         Ok(Image { value, lengths, channels, in_memory, channel_count })
@@ -77,8 +77,8 @@ pub(super) fn each(node: &Node, name: &str, rank: usize, default: u32) -> Result
     }
 }
 
-/// Height and width; a sequence has one number for both.
-pub(super) fn both(values: &[u32]) -> [u32; 2] {
+/// Those of height and width; a sequence has one for both.
+pub(super) fn both<T: Copy>(values: &[T]) -> [T; 2] {
     [values[0], values[values.len() - 1]]
 }
 
@@ -91,19 +91,20 @@ pub(super) fn pads(node: &Node, rank: usize, missing: impl Fn(usize) -> Result<u
         }
         "VALID" => Ok(vec![[0; 2]; rank]),
         mode @ ("SAME_UPPER" | "SAME_LOWER") => {
-            let side = |i: usize| {
-                let all = missing(i)?;
-                Ok(if mode == "SAME_UPPER" { [all / 2, all - all / 2] } else { [all - all / 2, all / 2] })
-            };
-            (0..rank).map(side).collect()
+            (0..rank).map(|i| Ok(shared(missing(i)?, mode == "SAME_UPPER"))).collect()
         }
         other => Err(format!("attribute auto_pad: {other:?} is not supported")),
     }
 }
 
+/// A padding, half before a dimension and half after it. `upper`: the larger half is after it.
+fn shared(all: u32, upper: bool) -> [u32; 2] {
+    if upper { [all / 2, all - all / 2] } else { [all - all / 2, all / 2] }
+}
+
 /// Padding of images or sequences.
 pub(super) fn padding(sides: &[[u32; 2]]) -> Padding {
-    Padding::Explicit([sides[0], sides[sides.len() - 1]])
+    Padding::Explicit(both(sides))
 }
 
 /// The padding for an output length of length / stride, rounded up.
@@ -157,11 +158,7 @@ pub(super) fn conv(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
                 for (more, missing) in more.iter_mut().zip(&missing).filter(|(_, missing)| **missing < 0) {
                     *more += u32::try_from(-missing).map_err(|_| "attribute output_shape: too large")?;
                 }
-                let side = |all: &i64| {
-                    let all = u32::try_from(*all).unwrap_or(0);
-                    if upper { [all / 2, all - all / 2] } else { [all - all / 2, all / 2] }
-                };
-                missing.iter().map(side).collect()
+                missing.iter().map(|&all| shared(u32::try_from(all).unwrap_or(0), upper)).collect()
             } else {
                 pads(node, rank, |_| Ok(0))?
             }
@@ -204,5 +201,5 @@ pub(super) fn conv(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     }
     let value = imp.layers(Layer::Conv(layer), &[image.value], module(op, 1), numbers)?[0];
     imp.may_fold(op, value);
-    Ok(vec![Entry::View(imp.view_of_image(value, None)?)])
+    one(imp.view_of_image(value, None)?)
 }

@@ -1,6 +1,6 @@
 //! Gemm and MatMul.
 
-use super::{Entry, Importer, Op};
+use super::{Entry, Importer, Op, one};
 use crate::activation::Activation;
 use crate::network::{Dense, Layer};
 use crate::onnx::Result;
@@ -102,7 +102,7 @@ pub(super) fn gemm(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
             let y = imp.dense(&a, rank - 1, Weights { inputs, units, at: &at, bias: c, name: module(op, 1) })?;
             if has_bias || !op.has(2) {
                 imp.may_fold(op, y.value);
-                return Ok(vec![Entry::View(y)]);
+                return one(y);
             }
             y
         }
@@ -121,7 +121,7 @@ pub(super) fn gemm(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         let c = imp.scaled(op.entry(2)?, beta)?;
         result = imp.combined(&Entry::View(result), &c, false)?;
     }
-    Ok(vec![Entry::View(result)])
+    one(result)
 }
 
 pub(super) fn matmul(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
@@ -144,7 +144,7 @@ pub(super) fn matmul(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
             for _ in x.dims.len() + imp.batch..w.dims.len() {
                 y.dims.insert(0, vec![]);
             }
-            Ok(vec![Entry::View(y)])
+            one(y)
         }
         (Entry::Constant(w), Entry::View(x)) if is_matrix(w) && !w.dims.is_empty() && x.dims.len() >= 2 => {
             let (units, inputs) = match w.dims[..] {
@@ -158,7 +158,7 @@ pub(super) fn matmul(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
             if w.dims.len() == 1 {
                 y.dims.remove(dim);
             }
-            Ok(vec![Entry::View(y)])
+            one(y)
         }
         (a, b) => {
             let (mut a, mut b) = (imp.viewed(a)?, imp.viewed(b)?);

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::build::sample;
-use super::{Entry, Importer};
+use super::{Entry, Importer, has};
 use crate::activation::Activation;
 use crate::error;
 use crate::network::Network;
@@ -13,55 +13,12 @@ use crate::onnx::tensor::{is_float, type_name};
 use crate::onnx::{Result, fault, fold};
 
 /// Operators that take images or sequences with the channels as dimension 1.
-const OF_CHANNELS: &[&str] = &[
-    "Conv",
-    "ConvTranspose",
-    "MaxPool",
-    "AveragePool",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "BatchNormalization",
-    "InstanceNormalization",
-    "GroupNormalization",
-    "Resize",
-    "Upsample",
-    "DepthToSpace",
-    "SpaceToDepth",
-    "LRN",
-];
+const OF_CHANNELS: &str = "Conv ConvTranspose MaxPool AveragePool GlobalAveragePool GlobalMaxPool BatchNormalization \
+    InstanceNormalization GroupNormalization Resize Upsample DepthToSpace SpaceToDepth LRN";
 
 /// Operators after which the dimensions mean the same.
-const OF_ANY: &[&str] = &[
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "Pow",
-    "Relu",
-    "Sigmoid",
-    "Tanh",
-    "LeakyRelu",
-    "PRelu",
-    "Clip",
-    "Cast",
-    "Identity",
-    "Dropout",
-    "Pad",
-    "Slice",
-    "Concat",
-    "Neg",
-    "Abs",
-    "Sqrt",
-    "Exp",
-    "Log",
-    "HardSwish",
-    "HardSigmoid",
-    "Elu",
-    "Selu",
-    "Softplus",
-    "Erf",
-    "Gelu",
-];
+const OF_ANY: &str = "Add Sub Mul Div Pow Relu Sigmoid Tanh LeakyRelu PRelu Clip Cast Identity Dropout Pad Slice Concat \
+    Neg Abs Sqrt Exp Log HardSwish HardSigmoid Elu Selu Softplus Erf Gelu";
 
 impl<'a> Importer<'a> {
     /// Whether a value is an output of the network.
@@ -216,8 +173,8 @@ fn channels(readers: &HashMap<&str, Vec<&Node>>, input: &str, rank: usize) -> Op
             }
             let is_first = node.inputs.first().is_some_and(|first| first == name);
             let next = match &*node.op {
-                op if OF_CHANNELS.contains(&op) && is_first => return dims.get(1).copied().filter(|_| rank > 2),
-                op if OF_ANY.contains(&op) => dims.clone(),
+                op if has(OF_CHANNELS, op) && is_first => return dims.get(1).copied().filter(|_| rank > 2),
+                op if has(OF_ANY, op) => dims.clone(),
                 "Transpose" => match fold::order(node, rank) {
                     Ok(order) => order.into_iter().map(|dim| dims[dim]).collect(),
                     Err(_) => continue,

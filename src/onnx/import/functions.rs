@@ -1,6 +1,6 @@
 //! Functions of one value.
 
-use super::{Entry, Importer, Op};
+use super::{Entry, Importer, Op, one};
 use crate::activation::{Activation, elementary as by_name};
 use crate::network::Layer;
 use crate::onnx::Result;
@@ -10,10 +10,6 @@ use crate::onnx::tensor::Data;
 /// An elementary function as an activation.
 pub(super) fn elementary(name: &str) -> Result<Activation> {
     by_name(name).map(Activation::Custom).ok_or_else(|| format!("the function {name} is not supported"))
-}
-
-fn one(view: View) -> Result<Vec<Entry>> {
-    Ok(vec![Entry::View(view)])
 }
 
 pub(super) fn plain(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {

@@ -100,14 +100,23 @@ impl Op<'_> {
         if self.has(i) { self.constant(i).map(Some) } else { Ok(None) }
     }
 
-    /// The same node for the evaluator of constants. Inputs that are not constant are left out.
-    pub fn given(&self) -> Given<'_> {
-        let inputs = self.inputs.iter().map(|entry| match entry {
-            Some(Entry::Constant(tensor)) => Some(tensor),
+    /// The same node for the evaluator of constants. The first input may be computed; the others must be constant.
+    pub fn given(&self) -> Result<Given<'_>> {
+        let first = match self.inputs.first() {
+            Some(Some(Entry::Constant(tensor))) => Some(tensor),
             _ => None,
-        });
-        Given { node: self.node, inputs: inputs.collect() }
+        };
+        let mut inputs = vec![first];
+        for i in 1..self.inputs.len() {
+            inputs.push(self.optional(i)?);
+        }
+        Ok(Given { node: self.node, inputs })
     }
+}
+
+/// The only output of an operator.
+fn one(view: View) -> Result<Vec<Entry>> {
+    Ok(vec![Entry::View(view)])
 }
 
 /// Imports an operator.
@@ -281,7 +290,7 @@ impl<'a> Importer<'a> {
         for output in &node.outputs {
             self.values.insert(output, None);
         }
-        let is_known = fold::KNOWN.contains(&&*node.op);
+        let is_known = has(fold::KNOWN, &node.op);
         let family = FAMILIES.iter().find(|(ops, ..)| node.domain.is_empty() && has(ops, &node.op));
         if family.is_none() && (!is_known || !node.domain.is_empty()) {
             let domain = if node.domain.is_empty() { String::new() } else { format!(" of the domain {}", node.domain) };
@@ -329,7 +338,6 @@ impl<'a> Importer<'a> {
 
     /// The outputs of a node that can be computed now.
     fn folded(&mut self, op: &Op) -> Result<Option<Vec<Tensor>>> {
-        let given = op.given();
         let outputs = match (&*op.node.op, op.inputs.first()) {
             ("Shape", Some(Some(Entry::View(view)))) => {
                 let mut dims: Vec<Int> = view.lengths().into_iter().map(|length| Int::from(length as i64)).collect();
@@ -344,7 +352,7 @@ impl<'a> Importer<'a> {
                 Some(vec![Tensor { dims: vec![], ..Tensor::ints([size]) }])
             }
             _ if op.inputs.iter().flatten().any(|entry| matches!(entry, Entry::View(_))) => None,
-            _ => fold::fold(&given)?,
+            _ => fold::fold(&op.given()?)?,
         };
         for tensor in outputs.iter().flatten().filter(|tensor| tensor.stored() > 1) {
             self.spend(tensor.stored() as u64)?;

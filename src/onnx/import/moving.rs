@@ -1,15 +1,11 @@
 //! Operators that move elements or only rename dimensions.
 
-use super::{Entry, Importer, Op};
+use super::{Entry, Importer, Op, one};
 use crate::network::{Layer, Value};
 use crate::onnx::Result;
 use crate::onnx::fold::{self, lengths, parts, reshape_dims, squeezed, unsqueezed};
 use crate::onnx::layout::{Factor, View, count};
 use crate::onnx::tensor::{Int, is_float, product, type_name};
-
-fn one(view: View) -> Result<Vec<Entry>> {
-    Ok(vec![Entry::View(view)])
-}
 
 pub(super) fn identity(_: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     one(op.view(0)?)
@@ -173,7 +169,7 @@ pub(super) fn flatten(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 
 pub(super) fn squeeze(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let mut x = op.view(0)?;
-    let gone = squeezed(&op.given(), &imp.with_batch(&x))?;
+    let gone = squeezed(&op.given()?, &imp.with_batch(&x))?;
     let is_sample = |place: &usize| imp.batch == 0 || *place != x.batch_at;
     let mut places = (0..x.dims.len() + imp.batch).filter(is_sample).collect::<Vec<_>>().into_iter();
     let batch_at = x.batch_at - gone.iter().filter(|&&place| place < x.batch_at).count();
@@ -183,7 +179,7 @@ pub(super) fn squeeze(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 
 pub(super) fn unsqueeze(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let mut x = op.view(0)?;
-    for at in unsqueezed(&op.given(), x.dims.len() + imp.batch)? {
+    for at in unsqueezed(&op.given()?, x.dims.len() + imp.batch)? {
         let at = at.checked_sub(imp.batch).ok_or("it adds a dimension before the batch")?;
         x.dims.insert(at, vec![]);
     }
@@ -212,7 +208,7 @@ pub(super) fn concat(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 
 pub(super) fn slice(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let mut x = op.view(0)?;
-    for part in parts(&op.given(), &x.lengths(), (imp.batch == 1).then_some(x.batch_at))? {
+    for part in parts(&op.given()?, &x.lengths(), (imp.batch == 1).then_some(x.batch_at))? {
         let (start, count) = (part.start.max(0) as u64, part.count);
         x = match part.step {
             1 => imp.part(&x, part.axis, start, count)?,
@@ -249,7 +245,7 @@ pub(super) fn split(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let dim = imp.axis(&x, op.node.int("axis", 0)?)?;
     let mut start = 0;
     let mut outputs = Vec::new();
-    for length in lengths(&op.given(), x.lengths()[dim])? {
+    for length in lengths(&op.given()?, x.lengths()[dim])? {
         outputs.push(Entry::View(imp.part(&x, dim, start, length)?));
         start += length;
     }

@@ -1,7 +1,7 @@
 //! Normalisations. Their scales and shifts become channels-last when they are loaded.
 
 use super::dense::module;
-use super::{Entry, Importer, Op};
+use super::{Entry, Importer, Op, one};
 use crate::network::{BatchNorm, GroupNorm, InstanceNorm, Layer, LayerNorm, RmsNorm};
 use crate::onnx::Result;
 use crate::onnx::layout::{Factor, View, count, permutation};
@@ -44,19 +44,19 @@ pub(super) fn batch(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let [scale, shift, mean, variance] = [of(1)?, of(2)?, of(3)?, of(4)?];
     let epsilon = node.float("epsilon", 1e-5)?;
     if imp.fold_into(&x, &scale, &shift, &mean, &variance, epsilon) {
-        return Ok(vec![Entry::View(View { channels: Some(dim), ..x })]);
+        return one(View { channels: Some(dim), ..x });
     }
     let layer = BatchNorm { epsilon, momentum: 1.0 - node.float("momentum", 0.9)? };
     let numbers = vec![("scale", scale), ("shift", shift), ("mean", mean), ("variance", variance)];
     let value = imp.layers(Layer::BatchNorm(layer), &[value], module(op, 1), numbers)?[0];
-    Ok(vec![Entry::View(View { value, channels: Some(dim), ..view })])
+    one(View { value, channels: Some(dim), ..view })
 }
 
 impl Importer<'_> {
     /// Folds a batch normalisation into the layer that computes its input: y = scale · (x - mean) / √(variance +
     /// epsilon) + shift. Returns whether that was wished and possible.
     fn fold_into(&mut self, x: &View, scale: &[f32], shift: &[f32], mean: &[f32], variance: &[f32], e: f32) -> bool {
-        let Some(name) = self.foldable.get(&x.value.source()).filter(|_| self.options.fold_batch_norm).cloned() else {
+        let Some(name) = self.foldable.get(&x.value.source).filter(|_| self.options.fold_batch_norm).cloned() else {
             return false;
         };
         let [weight, bias] = ["weight", "bias"].map(|role| format!("{name}.{role}"));
@@ -96,7 +96,7 @@ pub(super) fn instance(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         false => Layer::InstanceNorm(InstanceNorm { epsilon }),
     };
     let value = imp.layers(layer, &[value], module(op, 1), numbers)?[0];
-    Ok(vec![Entry::View(View { value, channels: Some(dim), ..view })])
+    one(View { value, channels: Some(dim), ..view })
 }
 
 pub(super) fn group(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
@@ -117,7 +117,7 @@ pub(super) fn group(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     };
     let numbers = vec![("scale", of(1)?), ("shift", of(2)?)];
     let value = imp.layers(Layer::GroupNorm(GroupNorm { groups, epsilon }), &[value], module(op, 1), numbers)?[0];
-    Ok(vec![Entry::View(View { value, channels: Some(dim), ..view })])
+    one(View { value, channels: Some(dim), ..view })
 }
 
 /// The dimensions from the axis on, last in memory, with the numbers of each.
@@ -140,7 +140,7 @@ pub(super) fn layer(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     };
     let numbers = vec![("scale", scale), ("shift", shift)];
     let value = imp.layers(Layer::LayerNorm(LayerNorm { epsilon }), &[value], module(op, 1), numbers)?[0];
-    Ok(vec![Entry::View(View { value, ..view })])
+    one(View { value, ..view })
 }
 
 pub(super) fn rms(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
@@ -148,5 +148,5 @@ pub(super) fn rms(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let scale = channels(op.constant(1)?, &factors, &memory)?;
     let layer = Layer::RmsNorm(RmsNorm { epsilon: op.node.float("epsilon", 1e-5)? });
     let value = imp.layers(layer, &[value], module(op, 1), vec![("scale", scale)])?[0];
-    Ok(vec![Entry::View(View { value, ..view })])
+    one(View { value, ..view })
 }

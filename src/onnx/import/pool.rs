@@ -1,7 +1,7 @@
 //! Pooling, and local response normalisation.
 
 use super::conv::{both, each, padding, pads, same};
-use super::{Entry, Importer, Op};
+use super::{Entry, Importer, Op, one};
 use crate::network::{Layer, Margin, Pad, Pool};
 use crate::onnx::Result;
 use crate::onnx::layout::View;
@@ -20,8 +20,7 @@ pub(super) fn pool(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let includes = node.op == "AveragePool" && node.int("count_include_pad", 0)? != 0;
     let mut lengths = image.lengths.clone();
     if includes && sides.iter().flatten().any(|&side| side > 0) {
-        let all = [sides[0], sides[rank - 1]];
-        value = imp.layer(Pad { with: Margin::Zeros, sides: all }, &[value])?;
+        value = imp.layer(Pad { with: Margin::Zeros, sides: both(&sides) }, &[value])?;
         for (length, side) in lengths.iter_mut().zip(&mut sides) {
             *length += u64::from(side[0]) + u64::from(side[1]);
             *side = [0; 2];
@@ -44,14 +43,14 @@ pub(super) fn pool(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     layer = layer.stride(both(&strides));
     layer.padding = padding(&sides);
     let value = imp.layer(layer, &[value])?;
-    Ok(vec![Entry::View(imp.view_of_image(value, Some((image.channels, image.in_memory)))?)])
+    one(imp.view_of_image(value, Some((image.channels, image.in_memory)))?)
 }
 
 pub(super) fn global(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let x = op.view(0)?;
     let dims: Vec<usize> = (2 - imp.batch..x.dims.len()).collect();
     let y = imp.reduced(&x, &dims, op.node.op == "GlobalMaxPool", true)?;
-    Ok(vec![Entry::View(View { channels: Some(1 - imp.batch), ..y })])
+    one(View { channels: Some(1 - imp.batch), ..y })
 }
 
 /// y = x / (bias + alpha · mean of x² over neighbouring channels)^beta.
@@ -72,5 +71,5 @@ pub(super) fn lrn(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let scaled = imp.scale_shift(node.float("alpha", 1e-4)?, node.float("bias", 1.0)?, means)?;
     let divisor = imp.power(scaled, -node.float("beta", 0.75)?)?;
     let value = imp.layer(Layer::Multiply, &[image.value, divisor])?;
-    Ok(vec![Entry::View(imp.view_of_image(value, Some((image.channels, image.in_memory)))?)])
+    one(imp.view_of_image(value, Some((image.channels, image.in_memory)))?)
 }

@@ -1,12 +1,11 @@
 //! Softmax and reductions over dimensions.
 
 use super::functions::elementary;
-use super::{Entry, Importer, Op};
+use super::{Entry, Importer, Op, one};
 use crate::activation::Activation;
 use crate::network::Layer;
 use crate::onnx::Result;
 use crate::onnx::layout::{Factor, View, count, merged};
-use crate::onnx::messages::Attribute;
 
 impl Importer<'_> {
     /// The mean or the maximum over dimensions.
@@ -39,11 +38,7 @@ impl Importer<'_> {
 
 pub(super) fn reduce(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let (node, x) = (op.node, op.view(0)?);
-    let axes = match (node.attribute("axes"), op.optional(1)?) {
-        (Some(Attribute::Ints(axes)), _) => axes.clone(),
-        (_, Some(axes)) => axes.to_known()?,
-        _ => vec![],
-    };
+    let axes = op.given()?.ints("axes", 1)?.unwrap_or_default();
     if axes.is_empty() && node.int("noop_with_empty_axes", 0)? != 0 {
         return Err("attribute noop_with_empty_axes: not supported without axes".into());
     }
@@ -101,7 +96,7 @@ pub(super) fn reduce(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
             imp.combined(&Entry::View(log), &Entry::View(max), false)?
         }
     };
-    Ok(vec![Entry::View(y)])
+    one(y)
 }
 
 pub(super) fn softmax(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
@@ -113,7 +108,7 @@ pub(super) fn softmax(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let (view, value) = imp.with_last(&x, &factors)?;
     if op.node.op == "Softmax" {
         let value = imp.activation(Activation::Softmax, value)?;
-        return Ok(vec![Entry::View(View { value, ..view })]);
+        return one(View { value, ..view });
     }
     // x - max - log Σ exp(x - max)
     let columns = count(&factors);
@@ -130,5 +125,5 @@ pub(super) fn softmax(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let log = imp.activation(elementary("log")?, sum)?;
     let less = imp.scale_shift(-1.0, 0.0, log)?;
     let value = imp.layer(Layer::Add, &[shifted, less])?;
-    Ok(vec![Entry::View(View { value, ..view })])
+    one(View { value, ..view })
 }

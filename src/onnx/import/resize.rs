@@ -1,7 +1,8 @@
 //! Pad, Resize and Upsample, DepthToSpace and SpaceToDepth.
 
+use super::conv::both;
 use super::moving::{cropped, padded};
-use super::{Entry, Importer, Op};
+use super::{Entry, Importer, Op, one};
 use crate::network::{Interpolation, Layer, Margin, Pad, Upsample};
 use crate::onnx::Result;
 use crate::onnx::layout::View;
@@ -21,7 +22,7 @@ pub(super) fn pad(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         (None, Some(_)) => node.float("value", 0.0)?,
         _ => 0.0,
     };
-    let pads = op.given().ints("pads", 1)?.ok_or("the pads are missing")?;
+    let pads = op.given()?.ints("pads", 1)?.ok_or("the pads are missing")?;
     let axes = match op.optional(3)? {
         Some(axes) => axes.to_known()?,
         None => (0..(x.dims.len() + imp.batch) as i64).collect(),
@@ -54,7 +55,7 @@ pub(super) fn pad(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let of_image = (0..sides.len()).all(|dim| dim >= first || sides[dim] == [0; 2]) && x.dims.len() > first;
     let y = if of_image && x.dims.len() <= first + 2 && (imp.batch == 1 || x.dims[0].is_empty()) {
         let image = imp.image(&x, false)?;
-        let pad = Pad { with, sides: [sides[first], sides[sides.len() - 1]] };
+        let pad = Pad { with, sides: both(&sides[first..]) };
         let value = imp.layer(pad, &[image.value])?;
         imp.view_of_image(value, Some((image.channels, image.in_memory)))?
     } else {
@@ -64,7 +65,7 @@ pub(super) fn pad(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         x
     };
     let value = if shifts { imp.scale_shift(1.0, value, y.value)? } else { y.value };
-    Ok(vec![Entry::View(View { value, ..y })])
+    one(View { value, ..y })
 }
 
 /// Scales or sizes, for each dimension of the tensor with its batch.
@@ -133,10 +134,9 @@ pub(super) fn resize(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     }
     let lengths: Vec<u32> = to.iter().map(|&length| length as u32).collect();
     let how = interpolation(node, imp.opset, &image.lengths, &to, &scales)?;
-    let target = [lengths[0], lengths[lengths.len() - 1]];
-    let upsample = Upsample { how, factor: [1; 2], target: Some(target) };
+    let upsample = Upsample { how, factor: [1; 2], target: Some(both(&lengths)) };
     let value = imp.layer(upsample, &[image.value])?;
-    Ok(vec![Entry::View(imp.view_of_image(value, Some((image.channels, image.in_memory)))?)])
+    one(imp.view_of_image(value, Some((image.channels, image.in_memory)))?)
 }
 
 /// wgrad's interpolation that reads the same inputs with the same weights as ONNX's, at every output.
@@ -228,5 +228,5 @@ pub(super) fn blocks(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let image = imp.image(&x, true)?;
     let layer = if to_space { Layer::DepthToSpace(block) } else { Layer::SpaceToDepth(block) };
     let value = imp.layer(layer, &[image.value])?;
-    Ok(vec![Entry::View(imp.view_of_image(value, None)?)])
+    one(imp.view_of_image(value, None)?)
 }
