@@ -4,7 +4,7 @@ mod custom;
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::optimizer::{above_zero, below_one, option};
+use crate::optimizer::{above_zero, below_one, moderate};
 pub use custom::CustomLoss;
 #[cfg(feature = "files")]
 pub(crate) use custom::REGISTERED;
@@ -177,7 +177,7 @@ impl Loss {
     /// Checks the parameter or the expressions, and whether the loss works with the network's last activation.
     pub(crate) fn check(self, last: Activation) -> Result<()> {
         if let Some((epsilon, name)) = self.epsilon() {
-            option(name, "from 1e-20 to 1e20", epsilon, (1e-20..=1e20).contains(&epsilon))?;
+            moderate(name, epsilon)?;
         }
         match self {
             Loss::Huber { delta } => above_zero("delta of the Huber loss", delta)?,

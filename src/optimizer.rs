@@ -327,6 +327,11 @@ pub(crate) fn above_zero(name: &'static str, value: f32) -> Result<()> {
     option(name, "finite and above 0", value, value.is_finite() && value > 0.0)
 }
 
+/// Requires a number whose products with numbers of usual size neither overflow nor vanish.
+pub(crate) fn moderate(name: &'static str, value: f32) -> Result<()> {
+    option(name, "from 1e-20 to 1e20", value, (1e-20..=1e20).contains(&value))
+}
+
 /// Requires a normal number. GPUs flush denormals to 0, and 0 / 0 would be NaN.
 fn normal(name: &'static str, value: f32) -> Result<()> {
     above_zero(name, value)?;

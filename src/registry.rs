@@ -16,13 +16,7 @@ pub(crate) struct Registry<T> {
 }
 
 impl<T: Clone + PartialEq> Registry<T> {
-    pub const fn new(kind: &'static str) -> Self {
-        Self { kind, by_name: Mutex::new(BTreeMap::new()), built_in: |_| None }
-    }
-
-    /// As [`new`](Self::new), with items that need no registration.
-    #[cfg(feature = "onnx")]
-    pub const fn with(kind: &'static str, built_in: fn(&str) -> Option<T>) -> Self {
+    pub const fn new(kind: &'static str, built_in: fn(&str) -> Option<T>) -> Self {
         Self { kind, by_name: Mutex::new(BTreeMap::new()), built_in }
     }
 

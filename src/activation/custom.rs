@@ -129,13 +129,8 @@ impl PartialEq for CustomActivation {
 }
 
 #[cfg(feature = "files")]
-pub(crate) static REGISTERED: crate::registry::Registry<&CustomActivation> = {
-    #[cfg(feature = "onnx")]
-    let registry = crate::registry::Registry::with("activation", super::elementary);
-    #[cfg(not(feature = "onnx"))]
-    let registry = crate::registry::Registry::new("activation");
-    registry
-};
+pub(crate) static REGISTERED: crate::registry::Registry<&CustomActivation> =
+    crate::registry::Registry::new("activation", super::elementary);
 
 #[cfg(feature = "files")]
 crate::registry::by_name!(CustomActivation, REGISTERED);

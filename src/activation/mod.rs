@@ -13,9 +13,13 @@ pub use custom::CustomActivation;
 pub(crate) use custom::REGISTERED;
 #[cfg(feature = "onnx")]
 pub(crate) use elementary::elementary;
+#[cfg(all(feature = "files", not(feature = "onnx")))]
+fn elementary(_: &str) -> Option<&'static CustomActivation> {
+    None
+}
 
 use crate::error::Result;
-use crate::optimizer::{above_zero, at_least_zero, option};
+use crate::optimizer::{above_zero, at_least_zero, moderate};
 
 /// An activation function. At z = ±∞ the result is the limit of the formula.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -77,9 +81,7 @@ impl Activation {
             Activation::LeakyRelu(slope) => at_least_zero("slope of LeakyRelu", slope),
             Activation::Elu(alpha) => at_least_zero("alpha of Elu", alpha),
             Activation::Sine(frequency) => above_zero("frequency of Sine", frequency),
-            Activation::Squareplus(b) => {
-                option("b of Squareplus", "from 1e-20 to 1e20", b, (1e-20..=1e20).contains(&b))
-            }
+            Activation::Squareplus(b) => moderate("b of Squareplus", b),
             _ => Ok(()),
         }
     }

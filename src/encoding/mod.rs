@@ -2,6 +2,8 @@
 
 mod hash_grid;
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 use crate::optimizer::option;
 use crate::shape::LONGEST_TENSOR;
@@ -100,6 +102,14 @@ impl Encoding {
         }
     }
 
+    /// The number of features for this number of coordinates, which the encoding can take.
+    pub(crate) fn features_of(&self, coordinates: u32) -> u32 {
+        match self {
+            Encoding::HashGrid(_) => self.features(),
+            _ => coordinates / self.group() * self.features(),
+        }
+    }
+
     /// The number of features for this number of coordinates. Returns an error if the encoding cannot take them.
     pub(super) fn outputs(&self, what: &str, coordinates: u32) -> Result<u32> {
         match *self {
@@ -129,6 +139,16 @@ impl Encoding {
             false => Err(Error::LimitExceeded { what: format!("outputs of {what}"), needed, limit, unit: "features" }),
         }
     }
+}
+
+/// The encodings of parts of a row, each with its columns of the coordinates and of the features.
+pub(crate) fn columns(parts: &[(u32, Encoding)]) -> impl Iterator<Item = (Encoding, Range<u32>, Range<u32>)> {
+    let mut ends = [0; 2];
+    parts.iter().map(move |&(coordinates, encoding)| {
+        let starts = ends;
+        ends = [starts[0] + coordinates, starts[1] + encoding.features_of(coordinates)];
+        (encoding, starts[0]..ends[0], starts[1]..ends[1])
+    })
 }
 
 fn within(name: &'static str, expected: &'static str, value: u32, range: std::ops::RangeInclusive<u32>) -> Result<()> {

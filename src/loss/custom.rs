@@ -99,7 +99,7 @@ impl PartialEq for CustomLoss {
 }
 
 #[cfg(feature = "files")]
-pub(crate) static REGISTERED: crate::registry::Registry<&CustomLoss> = crate::registry::Registry::new("loss");
+pub(crate) static REGISTERED: crate::registry::Registry<&CustomLoss> = crate::registry::Registry::new("loss", |_| None);
 
 #[cfg(feature = "files")]
 crate::registry::by_name!(CustomLoss, REGISTERED);

@@ -219,4 +219,4 @@ impl PartialEq for Registered {
 }
 
 #[cfg(feature = "files")]
-pub(crate) static REGISTERED: crate::registry::Registry<Registered> = crate::registry::Registry::new("layer");
+pub(crate) static REGISTERED: crate::registry::Registry<Registered> = crate::registry::Registry::new("layer", |_| None);

@@ -6,19 +6,11 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 
 #[cfg(feature = "onnx")]
-impl Value {
-    /// Where it comes from, in its own graph.
-    pub(crate) fn source(self) -> Source {
-        self.source
-    }
-}
-
-#[cfg(feature = "onnx")]
 impl Graph {
     /// As [`build`](Self::build), without the layers and inputs that lead to no output.
     pub(crate) fn build_reachable(self, outputs: Vec<(String, Value)>) -> Result<Network> {
         let old = &self.network;
-        let mut wanted: Vec<Source> = outputs.iter().map(|(_, value)| value.source()).collect();
+        let mut wanted: Vec<Source> = outputs.iter().map(|(_, value)| value.source).collect();
         let mut reached = std::collections::HashSet::new();
         while let Some(source) = wanted.pop() {
             match source {
@@ -46,7 +38,7 @@ impl Graph {
                 }
             }
         }
-        graph.build(outputs.into_iter().map(|(name, value)| (name, values[&value.source()])))
+        graph.build(outputs.into_iter().map(|(name, value)| (name, values[&value.source])))
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Graph {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value {
     graph: u64,
-    pub(super) source: Source,
+    pub(crate) source: Source,
 }
 
 impl Default for Graph {

@@ -30,7 +30,8 @@ pub struct Pool {
     pub size: [u32; 2],
     /// Stride along height and width. See [`stride`](Self::stride).
     pub stride: [u32; 2],
-    /// Padding. See [`padding`](Self::padding) and [`same`](Self::same).
+    /// Padding. See [`padding`](Self::padding) and [`same`](Self::same). Before a dimension it is at most half of the
+    /// window, and after it less than the window.
     pub padding: Padding,
 }
 

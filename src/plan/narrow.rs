@@ -1,8 +1,10 @@
 //! Narrow networks: one invocation can evaluate a row, in the op [`Narrow`](super::Narrow) or inside an app's shader.
 
+use std::ops::Range;
+
 use super::{NarrowLayer, WIDEST_NARROW};
 use crate::activation::Activation;
-use crate::encoding::Encoding;
+use crate::encoding::{Encoding, columns};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::network::{Layer, Network};
@@ -132,15 +134,17 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
 
 /// The parts of an encoding. `offset` returns the offset of a hash grid's table.
 fn parts_of(parts: &[(u32, Encoding)], offset: impl Fn(usize) -> u32) -> Vec<NarrowEncoding> {
-    let (mut first_input, mut first_output, mut tables) = (0, 0, 0..);
-    let part = |&(inputs, encoding): &(u32, Encoding)| {
-        let (outputs, table) = match encoding {
-            Encoding::HashGrid(_) => (encoding.features(), offset(tables.next().unwrap_or_default())),
-            _ => (inputs / encoding.group() * encoding.features(), 0),
-        };
-        let part = NarrowEncoding { encoding, first_input, inputs, first_output, outputs, table };
-        (first_input, first_output) = (first_input + inputs, first_output + outputs);
-        part
+    let mut tables = 0..;
+    let part = |(encoding, inputs, outputs): (Encoding, Range<u32>, Range<u32>)| {
+        let is_grid = matches!(encoding, Encoding::HashGrid(_));
+        NarrowEncoding {
+            encoding,
+            first_input: inputs.start,
+            inputs: inputs.len() as u32,
+            first_output: outputs.start,
+            outputs: outputs.len() as u32,
+            table: if is_grid { offset(tables.next().unwrap_or_default()) } else { 0 },
+        }
     };
-    parts.iter().map(part).collect()
+    columns(parts).map(part).collect()
 }

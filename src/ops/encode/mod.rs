@@ -196,7 +196,7 @@ impl EncodePart {
 
     /// Number of its features.
     pub(crate) fn features(&self) -> u32 {
-        self.coordinates / self.encoding.group() * self.encoding.features()
+        self.encoding.features_of(self.coordinates)
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::hash_grid::Grid;
 use super::{Builder, LayerContext, Lowered, Shape, Tensor, made};
-use crate::encoding::{Encoding, HashGrid};
+use crate::encoding::{Encoding, HashGrid, columns};
 use crate::error::Result;
 use crate::plan::{Encode, EncodePart, Rearrange};
 
@@ -74,25 +74,22 @@ fn copy(input: Tensor, output: Tensor, plan: &mut Builder) {
 /// The encodings without weights, and the hash grids.
 fn split(at: &LayerContext, parts: &[(u32, Encoding)]) -> (Vec<EncodePart>, Vec<GridPart>) {
     let (mut encodings, mut grids) = (Vec::new(), Vec::new());
-    let (mut first_coordinate, mut first_feature) = (0, 0);
-    for (i, &(coordinates, encoding)) in parts.iter().enumerate() {
-        let part = EncodePart { encoding, first_coordinate, coordinates, first_feature };
-        let features = match encoding {
-            Encoding::HashGrid(_) => encoding.features(),
-            _ => part.features(),
-        };
+    for (i, (encoding, coordinates, features)) in columns(parts).enumerate() {
         match encoding {
             Encoding::HashGrid(options) => grids.push(GridPart {
                 options,
                 name: at.name(&format!("part_{}", i + 1)),
                 parameter: at.node.parameters[grids.len()],
-                coordinates: first_coordinate..first_coordinate + coordinates,
-                features: first_feature..first_feature + features,
+                coordinates,
+                features,
             }),
-            _ => encodings.push(part),
+            _ => encodings.push(EncodePart {
+                encoding,
+                first_coordinate: coordinates.start,
+                coordinates: coordinates.len() as u32,
+                first_feature: features.start,
+            }),
         }
-        first_coordinate += coordinates;
-        first_feature += features;
     }
     (encodings, grids)
 }
