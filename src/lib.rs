@@ -201,7 +201,7 @@ pub use network::{
     ScaleShift, Size, Summary, TensorSpec, Tied, Upsample, Value,
 };
 #[cfg(feature = "onnx")]
-pub use onnx::Onnx;
+pub use onnx::{Onnx, WriteOnnx};
 pub use ops::{CustomOp, PARAMETER_ALIGNMENT, Pooling, TwinTensors};
 pub use optimizer::{AdaBound, Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use output_losses::Losses;

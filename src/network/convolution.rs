@@ -246,7 +246,7 @@ impl Conv {
     }
 
     /// Zero padding before and after, along the height (0) or the width (1).
-    fn padded(&self, i: usize, length: u32) -> [i64; 2] {
+    pub(crate) fn padded(&self, i: usize, length: u32) -> [i64; 2] {
         let (length, stride, span) = (i64::from(length), i64::from(self.stride[i]), self.span(i));
         match self.padding {
             Padding::Explicit(sides) => sides[i].map(i64::from),

@@ -7,6 +7,13 @@ use crate::shape::Shape;
 
 #[cfg(feature = "onnx")]
 impl Graph {
+    /// The layer that computes a value, and its first input.
+    pub(crate) fn layer_of(&self, value: Value) -> Option<(&Layer, Value)> {
+        let Source::Node { node, .. } = value.source else { return None };
+        let node = &self.network.nodes[node];
+        Some((&node.layer, self.value(*node.inputs.first()?)))
+    }
+
     /// As [`build`](Self::build), without the layers and inputs that lead to no output.
     pub(crate) fn build_reachable(self, outputs: Vec<(String, Value)>) -> Result<Network> {
         let old = &self.network;
@@ -111,7 +118,7 @@ impl Network {
                 None => return Err(Error::shape("input", listed(&self.inputs), format!("{name:?}"))),
             }
         }
-        let network = self.rebuilt(inputs)?;
+        let network = self.rebuilt(inputs, None)?;
         let other = network.tensors().zip(self.tensors()).find(|(new, own)| new.shape != own.shape);
         match other {
             Some((new, own)) => {
@@ -123,8 +130,52 @@ impl Network {
         }
     }
 
-    /// Builds the same layers for inputs of these shapes.
-    fn rebuilt(&self, inputs: Vec<TensorSpec>) -> Result<Self> {
+    /// The same network with another layer in place of the one with this name. For example, it replaces the head of a
+    /// classifier. The new layer has the same name and the same inputs.
+    ///
+    /// [`initial_parameters_from`](Self::initial_parameters_from) gives it weights: those of the old network, and new
+    /// ones for the new layer.
+    ///
+    /// ```
+    /// use wgrad::{Activation::*, Dense, Network};
+    /// let network = Network::input(784).dense(64, Relu).dense(5, Identity).named("head").build()?;
+    /// let weights = network.initial_parameters(1);
+    /// let wider = network.with_layer("head", Dense::new(10, Identity))?;
+    /// let weights = wider.initial_parameters_from(2, &network, &weights)?;
+    /// assert_eq!((wider.outputs(), weights.len()), (10, wider.parameter_words() as usize));
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if no layer has this name, or if the new layer or a layer after it cannot take its inputs.
+    pub fn with_layer(&self, name: &str, layer: impl Into<Layer>) -> Result<Self> {
+        match self.nodes.iter().any(|node| node.name == name) {
+            true => self.rebuilt(self.inputs.clone(), Some((name, layer.into()))),
+            false => {
+                let names = self.nodes.iter().map(|node| &*node.name).collect::<Vec<_>>().join(", ");
+                Err(Error::shape("layer to replace", format!("one of {names}"), format!("{name:?}")))
+            }
+        }
+    }
+
+    /// The initial weights and states for this seed, except those that another network has too. A tensor of the other
+    /// network with the same name and shape keeps its numbers. `parameters` has the layout of the other network.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `parameters` has another length than the other network's; [`Error::NonFiniteParameter`].
+    pub fn initial_parameters_from(&self, seed: u64, other: &Self, parameters: &[f32]) -> Result<Vec<f32>> {
+        other.check_parameters(parameters)?;
+        let mut values = self.initial_parameters(seed);
+        for own in self.tensors() {
+            if let Some(from) = other.tensors().find(|from| from.name == own.name && from.shape == own.shape) {
+                values[own.range()].copy_from_slice(&parameters[from.range()]);
+            }
+        }
+        Ok(values)
+    }
+
+    /// Builds the same layers for inputs of these shapes. `replaced`: the name of a layer, and the one in its place.
+    fn rebuilt(&self, inputs: Vec<TensorSpec>, replaced: Option<(&str, Layer)>) -> Result<Self> {
         let mut graph = Graph::new();
         let inputs: Vec<Value> = inputs.into_iter().map(|end| graph.input(end.name, end.shape)).collect();
         let mut values: Vec<Vec<Value>> = Vec::new();
@@ -134,7 +185,11 @@ impl Network {
         };
         for node in &self.nodes {
             let given: Vec<Value> = node.inputs.iter().map(|source| find(&values, source)).collect();
-            values.push(graph.push(node.layer.clone(), &given, Some(node.name.clone()))?);
+            let layer = match &replaced {
+                Some((name, layer)) if *name == node.name => layer,
+                _ => &node.layer,
+            };
+            values.push(graph.push(layer.clone(), &given, Some(node.name.clone()))?);
         }
         let outputs = self.outputs.iter().zip(&self.sources);
         graph.build(outputs.map(|(end, source)| (end.name.clone(), find(&values, source))).collect::<Vec<_>>())

@@ -281,7 +281,7 @@ impl Graph {
         Ok(outputs.map(|output| self.value(Source::Node { node, output })).collect())
     }
 
-    fn value(&self, source: Source) -> Value {
+    pub(super) fn value(&self, source: Source) -> Value {
         Value { graph: self.id, source }
     }
 

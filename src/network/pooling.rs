@@ -73,7 +73,7 @@ impl Pool {
     }
 
     /// A convolution with the same windows.
-    fn as_conv(&self, sample: Shape) -> Conv {
+    pub(crate) fn as_conv(&self, sample: Shape) -> Conv {
         let channels = sample.last().copied().unwrap_or(1);
         let mut conv = Conv::new(channels, self.size).stride(self.stride);
         conv.padding = self.padding;

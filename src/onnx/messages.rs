@@ -56,6 +56,8 @@ pub(super) struct ValueInfo {
     pub dtype: i64,
     /// `None`: no shape is given.
     pub dims: Option<Vec<Dim>>,
+    /// The dimension whose denotation says that it holds the channels.
+    pub channels: Option<usize>,
 }
 
 /// A dimension: a length, or a name for a length that is known when the model runs. The name may be empty.
@@ -67,6 +69,9 @@ pub(super) enum Dim {
 
 /// The most nodes, tensors and attributes of a file together: each needs memory of its own.
 const MOST_PARTS: usize = 1 << 21;
+
+/// The denotation of a dimension with channels.
+pub(super) const DATA_CHANNEL: &str = "DATA_CHANNEL";
 
 /// Calls `read` for each field of a message.
 fn each<'a>(bytes: &'a [u8], mut read: impl FnMut(u32, Contents<'a>) -> Result<()>) -> Result<()> {
@@ -214,7 +219,7 @@ impl ValueInfo {
                     1 => each(contents.bytes()?, |number, contents| {
                         match number {
                             1 => info.dtype = contents.int()?,
-                            2 => info.dims = Some(dims(contents.bytes()?)?),
+                            2 => info.shape(contents.bytes()?)?,
                             _ => {}
                         }
                         Ok(())
@@ -227,26 +232,28 @@ impl ValueInfo {
         })?;
         Ok(info)
     }
-}
 
-fn dims(bytes: &[u8]) -> Result<Vec<Dim>> {
-    let mut dims = Vec::new();
-    each(bytes, |number, contents| {
-        if number == 1 {
-            let mut dim = Dim::Named(String::new());
-            each(contents.bytes()?, |number, contents| {
-                match number {
-                    1 => dim = Dim::Known(contents.int()?),
-                    2 => dim = Dim::Named(contents.text()?),
-                    _ => {}
-                }
-                Ok(())
-            })?;
-            dims.push(dim);
-        }
+    fn shape(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut dims = Vec::new();
+        each(bytes, |number, contents| {
+            if number == 1 {
+                let mut dim = Dim::Named(String::new());
+                each(contents.bytes()?, |number, contents| {
+                    match number {
+                        1 => dim = Dim::Known(contents.int()?),
+                        2 => dim = Dim::Named(contents.text()?),
+                        3 if contents.bytes()? == DATA_CHANNEL.as_bytes() => self.channels = Some(dims.len()),
+                        _ => {}
+                    }
+                    Ok(())
+                })?;
+                dims.push(dim);
+            }
+            Ok(())
+        })?;
+        self.dims = Some(dims);
         Ok(())
-    })?;
-    Ok(dims)
+    }
 }
 
 impl Node {

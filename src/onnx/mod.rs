@@ -1,8 +1,9 @@
-//! ONNX files: reads a model made elsewhere as a [`Network`] with its weights.
+//! ONNX files: reads a model made elsewhere as a [`Network`] with its weights, and writes a network.
 //!
 //! The file is read by `wire`, `messages` and `tensor`, which know protocol buffers and no networks. `fold` evaluates
-//! what is constant. `import` makes the layers; `layout` says where the elements of each value lie.
+//! what is constant. `import` makes the layers; `layout` says where the elements of each value lie. `export` writes.
 
+mod export;
 mod fold;
 mod import;
 mod layout;
@@ -10,11 +11,13 @@ mod messages;
 mod options;
 mod tensor;
 mod wire;
+mod write;
 
 use self::import::Importer;
 use self::messages::{Dim, Model as Message};
 use self::options::Options;
 use self::tensor::{Data, Tensor};
+pub use self::write::WriteOnnx;
 use crate::device::Device;
 use crate::error::{self, Error};
 use crate::model::Model;

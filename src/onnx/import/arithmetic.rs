@@ -263,7 +263,7 @@ pub(super) fn prelu(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 }
 
 pub(super) fn expand(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
-    let (x, to) = (op.view(0)?, op.constant(1)?.to_ints()?);
+    let (x, to) = (imp.viewed(op.entry(0)?)?, op.constant(1)?.to_ints()?);
     let rank = x.dims.len() + imp.batch;
     let mut to: Vec<_> = to.into_iter().collect();
     if imp.batch == 1 && to.len() == rank {

@@ -77,6 +77,12 @@ impl Importer<'_> {
         if scale == 1.0 && shift == 0.0 {
             return Ok(x);
         }
+        // A product and the sum after it are one layer. The product alone is left out if nothing else reads it.
+        if scale == 1.0
+            && let Some((&Layer::ScaleShift(ScaleShift::Fixed { scale, shift: 0.0 }), from)) = self.graph.layer_of(x)
+        {
+            return self.layer(ScaleShift::Fixed { scale, shift }, &[from]);
+        }
         self.layer(ScaleShift::Fixed { scale, shift }, &[x])
     }
 

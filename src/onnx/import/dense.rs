@@ -63,7 +63,7 @@ fn bias(c: &Tensor, units: u64, scale: f32) -> Result<Option<Vec<f32>>> {
 /// The name of the module of a weight: `conv1` for `conv1.weight`.
 pub(super) fn module(op: &Op, input: usize) -> Option<String> {
     let name = op.node.inputs.get(input)?;
-    let by_weight = name.strip_suffix(".weight").or_else(|| name.strip_suffix("_weight"));
+    let by_weight = [".weight", "_weight", ".scale"].iter().find_map(|role| name.strip_suffix(role));
     // Exporters make up names such as "onnx::MatMul_12"; then the node has the better one.
     let by_node = || {
         let node = op.node.name.trim_matches('/');

@@ -68,8 +68,8 @@ impl<'a> Importer<'a> {
                 }
             }
             let images = self.batch == 1 && dims.len() == 3;
-            let channels =
-                channels(&readers, &info.name, dims.len() + self.batch).map(|dim| dim.checked_sub(self.batch));
+            let channels = info.channels.or_else(|| channels(&readers, &info.name, dims.len() + self.batch));
+            let channels = channels.map(|dim| dim.checked_sub(self.batch).filter(|dim| *dim < dims.len()));
             let channels = match channels {
                 Some(found) => found,
                 None if images => Some(0),
@@ -105,7 +105,10 @@ impl<'a> Importer<'a> {
         for name in self.options.output_names(model) {
             let entry = self.value(name).cloned();
             let value = match entry {
-                Some(Entry::View(view)) => {
+                Some(Entry::View(mut view)) => {
+                    let info = model.graph.outputs.iter().find(|info| info.name == name);
+                    let told = info.and_then(|info| info.channels?.checked_sub(self.batch));
+                    view.channels = told.filter(|dim| *dim < view.dims.len()).or(view.channels);
                     self.output(&view).map_err(|reason| fault(format!("output {name:?}: {reason}")))
                 }
                 Some(Entry::Constant(_)) => Err(fault(format!("output {name:?} is constant"))),

@@ -2,7 +2,7 @@
 
 use super::{Entry, Importer, Op, one};
 use crate::activation::{Activation, elementary as by_name};
-use crate::network::Layer;
+use crate::network::{Layer, ScaleShift, Value};
 use crate::onnx::Result;
 use crate::onnx::layout::View;
 use crate::onnx::tensor::Data;
@@ -20,6 +20,8 @@ pub(super) fn plain(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         "Tanh" => Activation::Tanh,
         "Softplus" => Activation::Softplus,
         "HardSwish" => Activation::HardSwish,
+        "Exp" => Activation::Exponential,
+        "Sin" => return one(View { value: sine(imp, x.value)?, ..x }),
         "Neg" => return one(View { value: imp.scale_shift(-1.0, 0.0, x.value)?, ..x }),
         other => elementary(&other.to_lowercase())?,
     };
@@ -28,6 +30,15 @@ pub(super) fn plain(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         imp.sigmoids.insert(op.node.outputs.first().cloned().unwrap_or_default(), x.value);
     }
     one(y)
+}
+
+/// The sine. A factor before it is its frequency.
+fn sine(imp: &mut Importer, x: Value) -> Result<Value> {
+    let (frequency, from) = match imp.graph.layer_of(x) {
+        Some((&Layer::ScaleShift(ScaleShift::Fixed { scale, shift: 0.0 }), from)) if scale > 0.0 => (scale, from),
+        _ => (1.0, x),
+    };
+    imp.activation(Activation::Sine(frequency), from)
 }
 
 pub(super) fn with_alpha(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
@@ -107,12 +118,7 @@ pub(super) fn clip(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 
 impl Importer<'_> {
     /// max(x, low) = relu(x - low) + low, and min(x, high) = high - relu(high - x).
-    fn clamped(
-        &mut self,
-        x: crate::network::Value,
-        low: Option<f32>,
-        high: Option<f32>,
-    ) -> Result<crate::network::Value> {
+    fn clamped(&mut self, x: Value, low: Option<f32>, high: Option<f32>) -> Result<Value> {
         if (low, high) == (Some(0.0), Some(6.0)) {
             return self.activation(elementary("relu6")?, x);
         }

@@ -67,6 +67,12 @@ fn power(x: f64, y: f64, m: u32) -> ([f64; 2], f64) {
     (c, 2.0 * U * f64::from(m) * (x.abs() + y.abs()).powi(m as i32))
 }
 
+/// The factor of the harmonics of degree l and order m or −m.
+#[cfg(feature = "onnx")]
+pub(crate) fn harmonic_norm(l: u32, m: u32) -> f64 {
+    norm(l, m).0
+}
+
 /// (−1)ᵐ √((2 − δ) (2l + 1) / 4π · (l − m)! / (l + m)!) with δ = 1 for m = 0, otherwise 0. Then its relative error:
 /// half of those of the 2m products in the divisor, the product with 4π, the division and the numerator, and the root.
 fn norm(l: u32, m: u32) -> Rounded {

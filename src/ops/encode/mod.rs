@@ -9,6 +9,8 @@ use super::*;
 use crate::encoding::Encoding;
 use coordinate::Feature;
 use harmonics::harmonic;
+#[cfg(feature = "onnx")]
+pub(crate) use harmonics::harmonic_norm;
 pub(crate) use text::feature;
 #[cfg(test)]
 pub(crate) use text::whole;
