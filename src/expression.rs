@@ -111,10 +111,10 @@ fn fault(text: &str, variables: &[&str]) -> Option<String> {
     comment.or_else(unknown).map(str::to_owned)
 }
 
-/// The points where a derivative is compared with differences of the value. They avoid whole numbers, where many
-/// formulas have kinks.
+/// The points where a derivative is compared with differences of the value. They avoid whole numbers and
+/// their halves, where many formulas have kinks.
 pub(crate) fn points() -> impl Iterator<Item = f64> {
-    (-8..8).map(|i| 0.23 + 0.61 * f64::from(i))
+    (-8..8).map(|i| 0.31 + 0.62 * f64::from(i))
 }
 
 /// Checks that `slope` is the derivative of `value` at x. `what` names the formula and the point.

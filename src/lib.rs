@@ -90,7 +90,7 @@
 //! - `files`: saves and loads models and training runs as safetensors, for example with `Model::save` and
 //!   `Trainer::resume`. It also stores compiled kernels and measurements on disk. It adds the dependencies
 //!   `safetensors`, `serde` and `serde_json`.
-//! - `onnx`: reads ONNX models, with [`Onnx`] and [`Model::from_onnx`]. It adds no dependency.
+//! - `onnx`: reads and writes ONNX models, with [`Model::from_onnx`] and [`Model::to_onnx`]. It adds no dependency.
 //! - `mnist`: reads the MNIST files.
 
 #![warn(missing_docs)]

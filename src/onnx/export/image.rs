@@ -94,11 +94,14 @@ pub(super) fn upsample(exp: &mut Exporter, node: &Node, upsample: &Upsample) -> 
     if upsample.how == Interpolation::Nearest && !is_exact {
         return nearest(exp, x, from, to);
     }
-    let sizes: Vec<i64> = axes.clone().map(|axis| to[axis].into()).collect();
-    let sizes = exp.ints(&sizes);
-    let mut attributes = vec![("axes", Attribute::Ints(axes.map(|axis| axis as i64 + 2).collect()))];
+    // The batch and the channels keep their lengths. Sizes of some axes only would need the attribute `axes`, with which
+    // onnxruntime 1.32 fails if a transpose comes before it.
+    let same = exp.helper("Shape", &[&x], vec![int("start", 0), int("end", 2)]);
+    let lengths: Vec<i64> = axes.map(|axis| to[axis].into()).collect();
+    let lengths = exp.ints(&lengths);
+    let sizes = exp.helper("Concat", &[&same, &lengths], vec![int("axis", 0)]);
     let text = |name, value: &str| (name, Attribute::Text(value.into()));
-    attributes.extend(match upsample.how {
+    let attributes = match upsample.how {
         Interpolation::Nearest => vec![
             text("mode", "nearest"),
             text("coordinate_transformation_mode", "asymmetric"),
@@ -107,7 +110,7 @@ pub(super) fn upsample(exp: &mut Exporter, node: &Node, upsample: &Upsample) -> 
         Interpolation::Bilinear => {
             vec![text("mode", "linear"), text("coordinate_transformation_mode", "half_pixel")]
         }
-    });
+    };
     one(exp.node("Resize", &[&x, "", "", &sizes], attributes), Order::ChannelsFirst)
 }
 
