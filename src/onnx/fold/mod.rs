@@ -35,7 +35,7 @@ impl<'a> Given<'a> {
 }
 
 /// The operators that are evaluated on constants only.
-pub(super) const KNOWN: &str = "Constant CastLike Shape Size ConstantOfShape Range Tile ReduceProd Where Not Mod Equal Less \
+pub(super) const KNOWN: &str = "Constant Shape Size ConstantOfShape Range Tile ReduceProd Where Not Mod Equal Less \
     LessOrEqual Greater GreaterOrEqual And Or";
 
 /// The outputs of a node, or `None` if the evaluator does not know the operator.
@@ -45,7 +45,8 @@ pub(super) fn fold(given: &Given) -> Result<Option<Vec<Tensor>>> {
     let one = match &*node.op {
         "Constant" => constant(node)?,
         "Identity" | "Dropout" => x()?.clone(),
-        "Cast" | "CastLike" => cast(given)?,
+        "Cast" => cast(x()?, node.int("to", 0)?)?,
+        "CastLike" => cast_like(given)?,
         "Shape" => shape(node, x()?.dims.iter().map(|&d| Int::from(d as i64)).collect())?,
         "Size" => Tensor { dims: vec![], ..Tensor::ints([Int::from(x()?.len() as i64)]) },
         "ConstantOfShape" => constant_of_shape(given)?,
@@ -57,6 +58,7 @@ pub(super) fn fold(given: &Given) -> Result<Option<Vec<Tensor>>> {
         "Tile" => moving::tile(given)?,
         // A constant for each row of the batch is a value of the network.
         "Expand" if given.input(1)?.to_ints()?.iter().any(|length| length.rows != 0) => return Ok(None),
+        "Pad" => moving::pad(given)?,
         "Expand" => moving::expand(given)?,
         "Transpose" => {
             let rank = x()?.dims.len();
@@ -66,7 +68,7 @@ pub(super) fn fold(given: &Given) -> Result<Option<Vec<Tensor>>> {
         "Unsqueeze" => unsqueeze(given)?,
         "Reshape" => x()?.reshaped(reshape_dims(node, &x()?.dims, &given.input(1)?.to_known()?)?)?,
         "Flatten" => {
-            let at = axis(node.int("axis", 1)?, x()?.dims.len() + 1)?;
+            let at = boundary(node, x()?.dims.len())?;
             let (rows, rest) = x()?.dims.split_at(at);
             x()?.reshaped(vec![product(rows), product(rest)])?
         }
@@ -83,6 +85,14 @@ pub(super) fn axis(axis: i64, rank: usize) -> Result<usize> {
     match usize::try_from(from_first) {
         Ok(found) if found < rank => Ok(found),
         _ => Err(format!("axis {axis} of {rank} dimensions")),
+    }
+}
+
+/// The number of dimensions before the axis of a `Flatten`. It may be all.
+pub(super) fn boundary(node: &Node, rank: usize) -> Result<usize> {
+    match node.int("axis", 1)? {
+        all if all == rank as i64 => Ok(rank),
+        other => axis(other, rank),
     }
 }
 
@@ -194,16 +204,17 @@ fn constant_of_shape(given: &Given) -> Result<Tensor> {
     Ok(Tensor::new(dims, value))
 }
 
-fn cast(given: &Given) -> Result<Tensor> {
-    let x = given.input(0)?;
-    let to = match &*given.node.op {
-        "Cast" => given.node.int("to", 0)?,
-        _ => match given.input(1)?.data {
-            Data::F32(_) => 1,
-            Data::Int(_) => 7,
-            Data::Bool(_) => 9,
-        },
+fn cast_like(given: &Given) -> Result<Tensor> {
+    let to = match given.input(1)?.data {
+        Data::F32(_) => 1,
+        Data::Int(_) => 7,
+        Data::Bool(_) => 9,
     };
+    cast(given.input(0)?, to)
+}
+
+/// The elements in this element type of ONNX.
+pub(super) fn cast(x: &Tensor, to: i64) -> Result<Tensor> {
     let data = match (to, &x.data) {
         (1 | 10 | 11 | 16, Data::F32(_)) | (2..=7 | 12 | 13, Data::Int(_)) | (9, Data::Bool(_)) => x.data.clone(),
         (1 | 10 | 11 | 16, Data::Int(values)) => {

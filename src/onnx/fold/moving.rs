@@ -194,6 +194,54 @@ pub(super) fn tile(given: &Given) -> Result<Tensor> {
     Ok(x.gathered(dims, places(&wide, steps)))
 }
 
+/// Pads a constant with one value.
+pub(super) fn pad(given: &Given) -> Result<Tensor> {
+    let (x, rank) = (given.input(0)?, given.input(0)?.dims.len());
+    if given.node.text("mode", "constant")? != "constant" {
+        return Err("attribute mode: only constant is supported on constants".into());
+    }
+    let pads = given.ints("pads", 1)?.ok_or("the pads are missing")?;
+    let axes = match given.optional(3) {
+        Some(axes) => axes.to_known()?.into_iter().map(|i| axis(i, rank)).collect::<Result<Vec<_>>>()?,
+        None => (0..rank).collect(),
+    };
+    if pads.len() != 2 * axes.len() {
+        return Err(format!("{} pads for {} dimensions", pads.len(), axes.len()));
+    }
+    let (mut dims, mut before) = (x.dims.clone(), vec![0i64; rank]);
+    for (i, &at) in axes.iter().enumerate() {
+        before[at] = pads[i];
+        let length = (x.dims[at] as i64).checked_add(pads[i]).and_then(|all| all.checked_add(pads[i + axes.len()]));
+        dims[at] = length.and_then(|all| u64::try_from(all).ok()).ok_or("a padding that removes everything")?;
+    }
+    let len = Tensor::new(dims.clone(), x.data.clone()).checked_len()?;
+    // For each element, its place in the constant, if it is no padding.
+    let (inner, outer) = (strides(&x.dims), strides(&dims));
+    let place = |i: usize| {
+        (0..rank).try_fold(0, |place, at| {
+            let index = (i / outer[at]) as i64 % dims[at] as i64 - before[at];
+            (0..x.dims[at] as i64).contains(&index).then(|| place + index as usize * inner[at])
+        })
+    };
+    fn all<T: Copy>(len: usize, place: impl Fn(usize) -> Option<usize>, values: &[T], fill: T) -> Vec<T> {
+        (0..len).map(|i| place(i).map_or(fill, |i| values[i])).collect()
+    }
+    let fill = given.optional(2);
+    let data = match &x.data {
+        Data::F32(_) => {
+            let own = given.node.float("value", 0.0)?;
+            let fill = fill.map_or(Ok(own), |fill| fill.uniform().ok_or("a padding value that is no float"))?;
+            Data::F32(all(len, place, &x.to_f32()?, fill).into())
+        }
+        Data::Int(_) => {
+            let fill = fill.map_or(Ok(vec![]), Tensor::to_ints)?.first().copied().unwrap_or(Int::from(0));
+            Data::Int(all(len, place, &x.to_ints()?, fill).into())
+        }
+        Data::Bool(_) => return Err("a padding of booleans".into()),
+    };
+    Ok(Tensor::new(dims, data))
+}
+
 pub(super) fn expand(given: &Given) -> Result<Tensor> {
     let (x, to) = (given.input(0)?, given.input(1)?.to_known()?);
     let to = to.into_iter().map(u64::try_from).collect::<Result<Vec<_>, _>>().map_err(|_| "a negative dimension")?;

@@ -3,9 +3,9 @@
 use super::{Entry, Importer, Op, one};
 use crate::activation::Activation;
 use crate::network::{Layer, Value};
-use crate::onnx::Result;
 use crate::onnx::layout::{Factor, View, count, merged, permutation};
 use crate::onnx::tensor::{Data, Tensor, broadcast};
+use crate::onnx::{Result, fold};
 
 impl Importer<'_> {
     /// A value or a constant times a number.
@@ -150,8 +150,17 @@ impl Importer<'_> {
                 let root = self.activation(function("sqrt")?, x)?;
                 self.activation(function("reciprocal")?, root)?
             }
-            _ if (2.0..=8.0).contains(&exponent) && exponent.fract() == 0.0 => {
+            _ if exponent.fract() == 0.0 && (2.0..=8.0).contains(&exponent) => {
                 self.layer(Layer::Multiply, &vec![x; exponent as usize])?
+            }
+            _ if exponent.fract() == 0.0 && (9.0..=1024.0).contains(&exponent) => {
+                let half = self.power(x, (exponent / 2.0).floor())?;
+                let rest = if exponent % 2.0 == 0.0 { vec![half; 2] } else { vec![half, half, x] };
+                self.layer(Layer::Multiply, &rest)?
+            }
+            _ if exponent.fract() == 0.0 && (-1024.0..=-2.0).contains(&exponent) => {
+                let positive = self.power(x, -exponent)?;
+                self.activation(function("reciprocal")?, positive)?
             }
             // Defined for positive numbers only, as are fractional powers.
             _ if exponent.fract() != 0.0 && exponent.is_finite() => {
@@ -159,7 +168,11 @@ impl Importer<'_> {
                 let scaled = self.scale_shift(exponent, 0.0, log)?;
                 self.activation(function("exp")?, scaled)?
             }
-            _ => return Err(format!("the power {exponent}; supported are 1 to 8, -1 and fractions")),
+            _ => {
+                return Err(format!(
+                    "the power {exponent}; supported are whole numbers from -1024 to 1024 except 0, and fractions"
+                ));
+            }
         })
     }
 }
@@ -172,8 +185,20 @@ fn reciprocal(imp: &mut Importer, entry: &Entry) -> Result<Entry> {
     })
 }
 
+/// The second operand of versions before 7, whose first dimension is that of the attribute `axis`.
+fn aligned(imp: &Importer, op: &Op) -> Result<Option<Entry>> {
+    let (Some(_), Entry::Constant(b)) = (op.node.attribute("axis"), op.entry(1)?) else { return Ok(None) };
+    let Entry::View(a) = op.entry(0)? else { return Ok(None) };
+    let rank = a.dims.len() + imp.batch;
+    let first = fold::axis(op.node.int("axis", 0)?, rank)?;
+    let missing = (rank - first).checked_sub(b.dims.len()).ok_or("attribute axis: too large")?;
+    let dims = b.dims.iter().copied().chain(std::iter::repeat_n(1, missing)).collect();
+    Ok(Some(Entry::Constant(b.reshaped(dims)?)))
+}
+
 pub(super) fn binary(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
-    let (a, b) = (op.entry(0)?, op.entry(1)?);
+    let aligned = aligned(imp, op)?;
+    let (a, b) = (op.entry(0)?, aligned.as_ref().map_or_else(|| op.entry(1), Ok)?);
     if op.node.outputs.first().is_some_and(|name| imp.biased.contains(name)) {
         // The layer before it has the other input as its bias.
         return Ok(vec![if let Entry::View(_) = a { a.clone() } else { b.clone() }]);
@@ -235,19 +260,46 @@ pub(super) fn several(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 }
 
 pub(super) fn pow(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
-    let (x, exponent) = (op.view(0)?, op.constant(1)?);
-    let exponent = match &exponent.data {
-        Data::F32(values) if values.len() == 1 => values[0],
-        Data::Int(values) if values.len() == 1 => values[0].known()? as f32,
-        Data::F32(values) if values.iter().all(|value| *value == values[0]) && !values.is_empty() => values[0],
-        _ => return Err("a power with several exponents".into()),
-    };
-    one(View { value: imp.power(x.value, exponent)?, ..x })
+    let (x, exponents) = (op.view(0)?, fold::cast(op.constant(1)?, 1)?);
+    let Data::F32(values) = &exponents.data else { return Err("exponents that are no numbers".into()) };
+    let [first, rest @ ..] = &values[..] else { return Err("no exponents".into()) };
+    if rest.iter().all(|value| value == first) && broadcast(&exponents.dims, &x.lengths())? == x.lengths() {
+        return one(View { value: imp.power(x.value, *first)?, ..x });
+    }
+    one(powers(imp, &x, &exponents)?)
+}
+
+/// Powers with a whole exponent for each element: |x|^e = exp(e · log |x|), with the sign of x if e is odd.
+fn powers(imp: &mut Importer, x: &View, exponents: &Tensor) -> Result<View> {
+    if !exponents.to_f32()?.iter().all(|e| e.fract() == 0.0 && e.abs() <= 1024.0) {
+        return Err("several exponents that are no whole numbers from -1024 to 1024".into());
+    }
+    let function = super::functions::elementary;
+    let magnitude = imp.after(x, function("abs")?)?;
+    // The logarithm of 0 is finite, so that 0 to the power of 0 is 1.
+    let value = imp.scale_shift(1.0, f32::MIN_POSITIVE, magnitude.value)?;
+    let log = imp.after(&View { value, ..magnitude }, function("log")?)?;
+    let scaled = imp.combined(&Entry::View(log), &Entry::Constant(exponents.clone()), true)?;
+    let power = imp.after(&scaled, function("exp")?)?;
+    let odd = exponents.map(|e| (e % 2.0).abs())?;
+    if odd.to_f32()?.iter().all(|&odd| odd == 0.0) {
+        return Ok(power);
+    }
+    let sign = imp.after(x, function("sign")?)?;
+    // sign · odd + (1 - odd)
+    let odd_sign = imp.combined(&Entry::View(sign), &Entry::Constant(odd.clone()), true)?;
+    let even = odd.map(|odd| 1.0 - odd)?;
+    let sign = imp.combined(&Entry::View(odd_sign), &Entry::Constant(even), false)?;
+    imp.combined(&Entry::View(power), &Entry::View(sign), true)
 }
 
 /// relu(x) - slope · relu(-x).
 pub(super) fn prelu(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
-    let (x, slope) = (op.view(0)?, op.constant(1)?);
+    let (x, mut slope) = (op.view(0)?, op.constant(1)?.clone());
+    if imp.opset < 7 && slope.dims.len() == 1 && slope.len() > 1 {
+        // One slope for each channel.
+        slope.dims.extend(std::iter::repeat_n(1, (x.dims.len() + imp.batch).saturating_sub(2)));
+    }
     if let Some(slope) = slope.uniform()
         && slope >= 0.0
     {
@@ -256,8 +308,7 @@ pub(super) fn prelu(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let above = imp.after(&x, Activation::Relu)?;
     let Entry::View(negative) = imp.scaled(&Entry::View(x.clone()), -1.0)? else { return Err("a constant".into()) };
     let below = imp.after(&negative, Activation::Relu)?;
-    let slope = Entry::Constant(slope.clone());
-    let negative_slope = imp.scaled(&slope, -1.0)?;
+    let negative_slope = imp.scaled(&Entry::Constant(slope), -1.0)?;
     let below = imp.combined(&Entry::View(below), &negative_slope, true)?;
     one(imp.combined(&Entry::View(above), &Entry::View(below), false)?)
 }

@@ -106,6 +106,17 @@ impl Importer<'_> {
             return Ok(view.clone());
         }
         let (places, lengths) = runs(&view.order, &order);
+        if places.len() > 4 {
+            // A transpose has at most 4 dimensions: move the first run that is out of place, then the others.
+            let same = view.order.iter().zip(&order).take_while(|(from, to)| from == to).count();
+            let rest = &view.order[same..];
+            let first = rest.iter().position(|factor| *factor == order[same]).ok_or("a factor that is missing")?;
+            let length = rest[first..].iter().zip(&order[same..]).take_while(|(from, to)| from == to).count();
+            let (before, run) = rest[..first + length].split_at(first);
+            let moved = [&view.order[..same], run, before, &rest[first + length..]].concat();
+            let view = self.arranged(view, moved)?;
+            return self.arranged(&view, order);
+        }
         let mut value = view.value;
         if places.len() > 1 {
             value = self.shaped(value, &lengths)?;

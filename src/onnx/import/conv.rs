@@ -171,7 +171,7 @@ pub(super) fn conv(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     layer.padding = padding(&sides);
     let taps = kernel.iter().map(|&k| k as usize).product::<usize>();
     let (outputs, of_group) = (outputs as usize, inputs as usize / groups);
-    imp.spend(w.len())?;
+    imp.affords(w.len())?;
     let values = w.to_f32()?;
     let order = permutation(&image.channels, &image.in_memory);
     let place = |i: usize| order.as_ref().map_or(i, |order| order[i]);

@@ -25,7 +25,7 @@ impl Importer<'_> {
         }
         let (arranged, value) = self.with_last(x, &factors)?;
         let order = permutation(&factors, &arranged.in_memory_order(&factors));
-        self.spend(inputs as u64 * units as u64)?;
+        self.affords(inputs as u64 * units as u64)?;
         let place = |i: usize| order.as_ref().map_or(i, |order| order[i]);
         let numbers = (0..inputs).flat_map(|i| (0..units).map(move |o| (place(i), o))).map(|(i, o)| at(i, o)).collect();
         let dense = Dense::new(u32::try_from(units).map_err(|_| "too many units")?, Activation::Identity);

@@ -8,6 +8,7 @@ mod ends;
 mod functions;
 mod moving;
 mod norm;
+mod pad;
 mod pool;
 mod reduce;
 mod resize;
@@ -132,7 +133,7 @@ const FAMILIES: &[(&str, Import, &str)] = &[
     ("AveragePool", pool::pool, "auto_pad ceil_mode count_include_pad dilations kernel_shape pads strides"),
     ("GlobalAveragePool GlobalMaxPool", pool::global, ""),
     ("LRN", pool::lrn, "alpha beta bias size"),
-    ("BatchNormalization", norm::batch, "epsilon momentum spatial training_mode"),
+    ("BatchNormalization", norm::batch, "epsilon is_test momentum spatial training_mode"),
     ("InstanceNormalization", norm::instance, "epsilon"),
     ("GroupNormalization", norm::group, "epsilon num_groups stash_type"),
     ("LayerNormalization", norm::layer, "axis epsilon stash_type"),
@@ -154,7 +155,8 @@ const FAMILIES: &[(&str, Import, &str)] = &[
     ("Gelu", functions::gelu, "approximate"),
     ("Identity", moving::identity, ""),
     ("Cast", moving::cast, "to saturate round_mode"),
-    ("Dropout", moving::dropout, "ratio seed training_mode"),
+    ("CastLike", moving::cast_like, "saturate round_mode"),
+    ("Dropout", moving::dropout, "ratio seed is_test"),
     ("Reshape", moving::reshape, "allowzero"),
     ("Flatten", moving::flatten, "axis"),
     ("Squeeze", moving::squeeze, "axes"),
@@ -164,14 +166,14 @@ const FAMILIES: &[(&str, Import, &str)] = &[
     ("Slice", moving::slice, "axes starts ends"),
     ("Split", moving::split, "axis split num_outputs"),
     ("Gather", moving::gather, "axis"),
-    ("Pad", resize::pad, "mode pads value"),
+    ("Pad", pad::pad, "mode pads value"),
     (
         "Resize Upsample",
         resize::resize,
         "mode coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value \
      nearest_mode antialias axes keep_aspect_ratio_policy scales",
     ),
-    ("DepthToSpace SpaceToDepth", resize::blocks, "blocksize mode"),
+    ("DepthToSpace SpaceToDepth", pad::blocks, "blocksize mode"),
     (
         "ReduceMean ReduceSum ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSum \
      ReduceLogSumExp",
@@ -223,10 +225,11 @@ impl<'a> Importer<'a> {
 
     /// The network, and the numbers of its parameters and states.
     pub fn import(mut self, model: &'a Model) -> error::Result<(Network, Vec<f32>)> {
-        if !(7..=28).contains(&model.opset) {
-            return Err(fault(format!("its operators have version {}; expected 7 to 28", model.opset)));
-        }
         let nodes = self.needed(model).map_err(fault)?;
+        // A file with operators of other domains only has no version of the standard ones.
+        if !(6..=28).contains(&model.opset) && nodes.iter().any(|node| node.domain.is_empty()) {
+            return Err(fault(format!("its operators have version {}; expected 6 to 28", model.opset)));
+        }
         for (name, tensor) in &model.graph.initializers {
             let tensor = Tensor { is_weight: matches!(tensor.data, Data::F32(_)), ..tensor.clone() };
             self.values.insert(name, Some(Entry::Constant(tensor)));
@@ -330,7 +333,7 @@ impl<'a> Importer<'a> {
         for (name, entry) in node.outputs.iter().zip(outputs) {
             self.values.insert(name, Some(entry));
         }
-        match node.outputs.iter().find(|name| self.values[&***name].is_none() && self.readers.contains_key(&***name)) {
+        match node.outputs.iter().find(|name| self.values[&***name].is_none() && self.is_read(name)) {
             Some(name) => Err(format!("its output {name:?} is not supported")),
             None => Ok(()),
         }
@@ -360,12 +363,21 @@ impl<'a> Importer<'a> {
         Ok(outputs)
     }
 
+    /// Checks that these elements may be stored, before memory for them is allocated.
+    pub fn affords(&self, elements: u64) -> Result<u64> {
+        let left = self.budget.checked_sub(elements);
+        left.ok_or_else(|| format!("its constants and weights have more than {MOST_ELEMENTS} elements"))
+    }
+
     /// Counts stored elements.
     pub fn spend(&mut self, elements: u64) -> Result<()> {
-        let left = self.budget.checked_sub(elements);
-        self.budget =
-            left.ok_or_else(|| format!("its constants and weights have more than {MOST_ELEMENTS} elements"))?;
+        self.budget = self.affords(elements)?;
         Ok(())
+    }
+
+    /// Whether a node reads a value, or the network gives it out.
+    pub fn is_read(&self, name: &str) -> bool {
+        self.readers.contains_key(name)
     }
 
     /// A value by its name.

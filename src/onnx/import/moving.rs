@@ -5,7 +5,7 @@ use crate::network::{Layer, Value};
 use crate::onnx::Result;
 use crate::onnx::fold::{self, lengths, parts, reshape_dims, squeezed, unsqueezed};
 use crate::onnx::layout::{Factor, View, count};
-use crate::onnx::tensor::{Int, is_float, product, type_name};
+use crate::onnx::tensor::{Data, Int, Tensor, is_float, product, type_name};
 
 pub(super) fn identity(_: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     one(op.view(0)?)
@@ -18,9 +18,29 @@ pub(super) fn cast(_: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     }
 }
 
+/// A cast to the type of another value. A computed value holds floats.
+pub(super) fn cast_like(_: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let is_float = match op.entry(1)? {
+        Entry::View(_) => true,
+        Entry::Constant(like) => matches!(like.data, Data::F32(_)),
+    };
+    match (op.entry(0)?, is_float) {
+        (_, false) => Err("a cast of computed values to another type than floats is not supported".into()),
+        (Entry::Constant(x), true) => Ok(vec![Entry::Constant(fold::cast(x, 1)?)]),
+        (Entry::View(x), true) => one(x.clone()),
+    }
+}
+
 /// Dropout trains on. It does nothing outside of training, so it must not be an output.
 pub(super) fn dropout(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let x = op.view(0)?;
+    let trains = match op.optional(2)? {
+        Some(tensor) => matches!(&tensor.data, Data::Bool(values) if values.first() == Some(&true)),
+        None => imp.opset < 7 && op.node.int("is_test", 0)? == 0,
+    };
+    if trains {
+        return Err("dropout in training mode is not supported; export for inference".into());
+    }
     let rate = match op.optional(1)? {
         Some(ratio) => ratio.uniform().unwrap_or(0.5),
         None => op.node.float("ratio", 0.5)?,
@@ -35,7 +55,7 @@ pub(super) fn dropout(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 
 impl Importer<'_> {
     /// The value with other dimensions. It moves elements only if they do not lie in ONNX's order.
-    fn regrouped(&mut self, x: &View, dims: &[u64]) -> Result<View> {
+    pub fn regrouped(&mut self, x: &View, dims: &[u64]) -> Result<View> {
         let mut view = x.clone();
         if view.reshape(dims, &mut self.factors) {
             return Ok(view);
@@ -46,7 +66,7 @@ impl Importer<'_> {
 
     /// A dimension of a value by itself: the value of shape \[before, dimension, after\], and the factors before and
     /// after it in memory.
-    fn located(&mut self, x: &View, dim: usize) -> Result<(Value, Vec<Factor>, Vec<Factor>)> {
+    pub fn located(&mut self, x: &View, dim: usize) -> Result<(Value, Vec<Factor>, Vec<Factor>)> {
         let own = &x.dims[dim];
         let first = x.order.iter().position(|factor| own.contains(factor)).unwrap_or(0);
         let (before, rest) = x.order.split_at(first);
@@ -57,7 +77,7 @@ impl Importer<'_> {
     }
 
     /// A part of a dimension.
-    fn part(&mut self, x: &View, dim: usize, start: u64, length: u64) -> Result<View> {
+    pub fn part(&mut self, x: &View, dim: usize, start: u64, length: u64) -> Result<View> {
         if length == count(&x.dims[dim]) {
             return Ok(x.clone());
         }
@@ -73,8 +93,61 @@ impl Importer<'_> {
         Ok(View { value, dims, order: [before, new, after].concat(), ..x.clone() })
     }
 
+    /// Every step-th element of a dimension. Each is the first of a block of this length. The last block may be cut
+    /// off.
+    pub fn strided(&mut self, x: &View, dim: usize, start: u64, step: u64, count: u64) -> Result<View> {
+        if step == 1 {
+            return self.part(x, dim, start, count);
+        }
+        let length = x.lengths()[dim] - start;
+        let whole = if count * step <= length { count } else { count - 1 };
+        let last = |imp: &mut Self| imp.part(x, dim, start + whole * step, 1);
+        if whole == 0 {
+            return last(self);
+        }
+        let blocks = self.part(x, dim, start, whole * step)?;
+        let mut dims = blocks.lengths();
+        dims.splice(dim..=dim, [whole, step]);
+        let blocks = self.regrouped(&blocks, &dims)?;
+        let mut firsts = self.part(&blocks, dim + 1, 0, 1)?;
+        firsts.dims.remove(dim + 1);
+        if whole == count {
+            return Ok(View { channels: x.channels, ..firsts });
+        }
+        let last = last(self)?;
+        self.joined(vec![firsts, last], dim)
+    }
+
+    /// Elements of a dimension by their indices, in any order.
+    pub fn picked(&mut self, x: &View, dim: usize, places: impl IntoIterator<Item = u64>) -> Result<View> {
+        // Runs of neighbours are slices.
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for place in places {
+            match runs.last_mut() {
+                Some((start, count)) if *start + *count == place => *count += 1,
+                _ => runs.push((place, 1)),
+            }
+        }
+        if runs.len() > 256 {
+            return Err(format!("indices in {} runs; at most 256", runs.len()));
+        }
+        let parts =
+            runs.into_iter().map(|(start, count)| self.part(x, dim, start, count)).collect::<Result<Vec<_>>>()?;
+        self.joined(parts, dim)
+    }
+
+    /// A part of a value without elements. It is constant.
+    fn empty(&self, x: &View, dim: usize) -> Result<Entry> {
+        if self.batch == 1 {
+            return Err("an empty slice".into());
+        }
+        let mut dims = x.lengths();
+        dims[dim] = 0;
+        Ok(Entry::Constant(Tensor::floats(dims, vec![])))
+    }
+
     /// Values after each other along a dimension.
-    fn joined(&mut self, parts: Vec<View>, dim: usize) -> Result<View> {
+    pub fn joined(&mut self, parts: Vec<View>, dim: usize) -> Result<View> {
         let mut parts = parts.into_iter();
         let Some(mut lead) = parts.next() else { return Err("no inputs".into()) };
         let mut others: Vec<View> = parts.map(|part| part.renamed(&mut self.factors)).collect();
@@ -158,7 +231,7 @@ pub(super) fn reshape(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 pub(super) fn flatten(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let x = op.view(0)?;
     let (lengths, rank) = (x.lengths(), x.dims.len() + imp.batch);
-    let at = fold::axis(op.node.int("axis", 1)?, rank + 1)?;
+    let at = fold::boundary(op.node, rank)?;
     let dims = match imp.batch {
         0 => vec![product(&lengths[..at]), product(&lengths[at..])],
         _ if at > 0 && product(&lengths[..at - 1]) == 1 => vec![product(&lengths[at - 1..])],
@@ -200,7 +273,9 @@ pub(super) fn transpose(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 }
 
 pub(super) fn concat(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
-    let views = (0..op.inputs.len()).map(|i| imp.viewed(op.entry(i)?)).collect::<Result<Vec<_>>>()?;
+    let has_elements = |entry: &&Option<Entry>| !matches!(entry, Some(Entry::Constant(x)) if x.len() == 0);
+    let entries = op.inputs.iter().filter(has_elements).flatten();
+    let views = entries.map(|entry| imp.viewed(entry)).collect::<Result<Vec<_>>>()?;
     let first = views.first().ok_or("no inputs")?;
     let dim = imp.axis(first, op.node.int("axis", 1)?)?;
     one(imp.joined(views, dim)?)
@@ -210,30 +285,17 @@ pub(super) fn slice(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let mut x = op.view(0)?;
     for part in parts(&op.given()?, &x.lengths(), (imp.batch == 1).then_some(x.batch_at))? {
         let (start, count) = (part.start.max(0) as u64, part.count);
+        if count == 0 {
+            return Ok(vec![imp.empty(&x, part.axis)?]);
+        }
         x = match part.step {
             1 => imp.part(&x, part.axis, start, count)?,
-            step if count == 1 || step == -1 && count <= 64 => {
+            step if count == 1 || step < 0 && count <= 64 => {
                 let places = (0..count as i64).map(|i| part.start + i * step);
                 let parts = places.map(|i| imp.part(&x, part.axis, i as u64, 1)).collect::<Result<Vec<_>>>()?;
                 imp.joined(parts, part.axis)?
             }
-            // Every step-th element is the first of a block of this length. The last block may be cut off.
-            step @ 2.. => {
-                let (step, length) = (step as u64, x.lengths()[part.axis] - start);
-                let whole = if count * step <= length { count } else { count - 1 };
-                let blocks = imp.part(&x, part.axis, start, whole * step)?;
-                let mut dims = blocks.lengths();
-                dims.splice(part.axis..=part.axis, [whole, step]);
-                let blocks = imp.regrouped(&blocks, &dims)?;
-                let mut firsts = imp.part(&blocks, part.axis + 1, 0, 1)?;
-                firsts.dims.remove(part.axis + 1);
-                if whole == count {
-                    firsts
-                } else {
-                    let last = imp.part(&x, part.axis, start + whole * step, 1)?;
-                    imp.joined(vec![firsts, last], part.axis)?
-                }
-            }
+            step @ 2.. => imp.strided(&x, part.axis, start, step as u64, count)?,
             step => return Err(format!("a slice with the step {step}")),
         };
     }
@@ -246,7 +308,10 @@ pub(super) fn split(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let mut start = 0;
     let mut outputs = Vec::new();
     for length in lengths(&op.given()?, x.lengths()[dim])? {
-        outputs.push(Entry::View(imp.part(&x, dim, start, length)?));
+        outputs.push(match length {
+            0 => imp.empty(&x, dim)?,
+            _ => Entry::View(imp.part(&x, dim, start, length)?),
+        });
         start += length;
     }
     Ok(outputs)
@@ -260,19 +325,10 @@ pub(super) fn gather(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     if let Some(wrong) = places.iter().find(|&&i| !(0..length).contains(&i)) {
         return Err(format!("index {wrong} of {length} elements"));
     }
-    // Runs of neighbours are slices.
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for place in places.iter().map(|&place| place as u64) {
-        match runs.last_mut() {
-            Some((start, count)) if *start + *count == place => *count += 1,
-            _ => runs.push((place, 1)),
-        }
+    if places.is_empty() {
+        return Err("no indices".into());
     }
-    if runs.len() > 256 {
-        return Err(format!("indices in {} runs; at most 256", runs.len()));
-    }
-    let parts = runs.into_iter().map(|(start, count)| imp.part(&x, dim, start, count)).collect::<Result<Vec<_>>>()?;
-    let joined = imp.joined(parts, dim)?;
+    let joined = imp.picked(&x, dim, places.into_iter().map(|place| place as u64))?;
     let mut dims = joined.lengths();
     dims.splice(dim..=dim, indices.dims.iter().copied());
     let mut y = imp.regrouped(&joined, &dims)?;

@@ -30,7 +30,8 @@ fn channel_dim(imp: &Importer, x: &View) -> Result<usize> {
 
 pub(super) fn batch(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let (node, x) = (op.node, op.view(0)?);
-    if node.int("training_mode", 0)? != 0 {
+    let trains = if imp.opset < 7 { node.int("is_test", 0)? == 0 } else { node.int("training_mode", 0)? != 0 };
+    if trains {
         return Err("attribute training_mode: a batch's own statistics are not supported; export for inference".into());
     }
     if node.int("spatial", 1)? != 1 {
@@ -140,7 +141,24 @@ pub(super) fn layer(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     };
     let numbers = vec![("scale", scale), ("shift", shift)];
     let value = imp.layers(Layer::LayerNorm(LayerNorm { epsilon }), &[value], module(op, 1), numbers)?[0];
-    one(View { value, ..view })
+    let mut outputs = vec![Entry::View(View { value, ..view })];
+    if op.node.outputs.iter().skip(1).any(|name| imp.is_read(name)) {
+        outputs.extend(statistics(imp, op, epsilon)?.map(Entry::View));
+    }
+    Ok(outputs)
+}
+
+/// The other outputs of a layer normalisation: the mean, and 1 / √(variance + epsilon).
+fn statistics(imp: &mut Importer, op: &Op, epsilon: f32) -> Result<[View; 2]> {
+    let x = op.view(0)?;
+    let dims: Vec<usize> = (imp.axis(&x, op.node.int("axis", -1)?)?..x.dims.len()).collect();
+    let mean = imp.reduced(&x, &dims, false, true)?;
+    let less = imp.scaled(&Entry::View(mean.clone()), -1.0)?;
+    let centred = imp.combined(&Entry::View(x), &less, false)?;
+    let value = imp.layer(Layer::Multiply, &[centred.value, centred.value])?;
+    let variance = imp.reduced(&View { value, ..centred }, &dims, false, true)?;
+    let shifted = imp.scale_shift(1.0, epsilon, variance.value)?;
+    Ok([mean, View { value: imp.power(shifted, -0.5)?, ..variance }])
 }
 
 pub(super) fn rms(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {

@@ -39,10 +39,8 @@ impl Importer<'_> {
 pub(super) fn reduce(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let (node, x) = (op.node, op.view(0)?);
     let axes = op.given()?.ints("axes", 1)?.unwrap_or_default();
-    if axes.is_empty() && node.int("noop_with_empty_axes", 0)? != 0 {
-        return Err("attribute noop_with_empty_axes: not supported without axes".into());
-    }
     let mut dims = match axes.is_empty() {
+        true if node.int("noop_with_empty_axes", 0)? != 0 => vec![],
         true if imp.batch == 1 => return Err("it works along the batch; only each sample alone is supported".into()),
         true => (0..x.dims.len()).collect(),
         false => axes.into_iter().map(|axis| imp.axis(&x, axis)).collect::<Result<Vec<_>>>()?,

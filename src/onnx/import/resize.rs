@@ -1,232 +1,339 @@
-//! Pad, Resize and Upsample, DepthToSpace and SpaceToDepth.
+//! Resize and Upsample. An interpolation along a dimension is a list of weighted inputs for each output.
+
+use std::collections::BTreeMap;
 
 use super::conv::both;
-use super::moving::{cropped, padded};
 use super::{Entry, Importer, Op, one};
-use crate::network::{Interpolation, Layer, Margin, Pad, Upsample};
+use crate::network::{Interpolation, Upsample};
 use crate::onnx::Result;
-use crate::onnx::layout::View;
+use crate::onnx::fold;
+use crate::onnx::layout::{View, count};
 use crate::onnx::messages::{Attribute, Node};
-use crate::onnx::tensor::Int;
+use crate::onnx::tensor::{Data, Int, Tensor, strides};
 
-pub(super) fn pad(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
-    let (node, mut x) = (op.node, op.view(0)?);
-    let with = match node.text("mode", "constant")? {
-        "constant" => Margin::Zeros,
-        "reflect" => Margin::Reflect,
-        "edge" => Margin::Replicate,
-        other => return Err(format!("attribute mode: {other:?} is not supported")),
-    };
-    let value = match (op.optional(2)?, node.attribute("value")) {
-        (Some(value), _) => value.uniform().ok_or("a padding value that is no float")?,
-        (None, Some(_)) => node.float("value", 0.0)?,
-        _ => 0.0,
-    };
-    let pads = op.given()?.ints("pads", 1)?.ok_or("the pads are missing")?;
-    let axes = match op.optional(3)? {
-        Some(axes) => axes.to_known()?,
-        None => (0..(x.dims.len() + imp.batch) as i64).collect(),
-    };
-    if pads.len() != 2 * axes.len() {
-        return Err(format!("{} pads for {} dimensions", pads.len(), axes.len()));
-    }
-    let mut sides = vec![[0i64; 2]; x.dims.len()];
-    for (i, axis) in axes.iter().enumerate() {
-        let both = [pads[i], pads[i + axes.len()]];
-        if both != [0, 0] {
-            sides[imp.axis(&x, *axis)?] = both;
-        }
-    }
-    for (dim, both) in sides.iter_mut().enumerate() {
-        if both.iter().any(|&side| side < 0) {
-            x = cropped(imp, &x, dim, both.map(|side| side.min(0).unsigned_abs()))?;
-            *both = both.map(|side| side.max(0));
-        }
-    }
-    if sides.iter().flatten().any(|&side| side > 1 << 20) {
-        return Err("a padding of more than 2²⁰".into());
-    }
-    let sides: Vec<[u32; 2]> = sides.iter().map(|both| both.map(|side| side as u32)).collect();
-    let shifts = with == Margin::Zeros && value != 0.0;
-    if shifts {
-        x.value = imp.scale_shift(1.0, -value, x.value)?;
-    }
-    let first = 2 - imp.batch;
-    let of_image = (0..sides.len()).all(|dim| dim >= first || sides[dim] == [0; 2]) && x.dims.len() > first;
-    let y = if of_image && x.dims.len() <= first + 2 && (imp.batch == 1 || x.dims[0].is_empty()) {
-        let image = imp.image(&x, false)?;
-        let pad = Pad { with, sides: both(&sides[first..]) };
-        let value = imp.layer(pad, &[image.value])?;
-        imp.view_of_image(value, Some((image.channels, image.in_memory)))?
-    } else {
-        for (dim, both) in sides.iter().enumerate().filter(|(_, both)| **both != [0; 2]) {
-            x = padded(imp, &x, dim, *both, with)?;
-        }
-        x
-    };
-    let value = if shifts { imp.scale_shift(1.0, value, y.value)? } else { y.value };
-    one(View { value, ..y })
+/// The inputs of an output along a dimension, and their weights.
+type Taps = BTreeMap<u64, f64>;
+
+/// A dimension that is resized.
+struct Axis {
+    /// The dimension without the batch.
+    dim: usize,
+    from: u64,
+    to: u64,
+    scale: f64,
+    /// The part of the input that is read, from 0 to 1.
+    region: [f64; 2],
 }
 
-/// Scales or sizes, for each dimension of the tensor with its batch.
+/// Scales or sizes, for each dimension that is listed.
 enum Wanted {
     Scales(Vec<f32>),
     Sizes(Vec<Int>),
 }
 
+/// The longest dimension of a result.
+const LONGEST: u64 = 1 << 16;
+
 pub(super) fn resize(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
-    let (node, x) = (op.node, op.view(0)?);
+    let x = op.view(0)?;
+    let axes = axes(imp, op, &x)?;
+    let rule = Rule::of(op.node, imp.opset)?;
+    let taps = axes.iter().map(|axis| rule.taps(axis)).collect::<Result<Vec<_>>>()?;
+    if let Some(y) = upsampled(imp, &x, &axes, &taps)? {
+        return one(y);
+    }
+    let mut y = x;
+    for (axis, taps) in axes.iter().zip(&taps) {
+        y = imp.interpolated(&y, axis.dim, taps)?;
+    }
+    if rule.transformation == "tf_crop_and_resize" {
+        y = outside(imp, y, &axes, &taps, op.node.float("extrapolation_value", 0.0)?)?;
+    }
+    one(y)
+}
+
+fn wanted(imp: &Importer, op: &Op) -> Result<Wanted> {
     let of_scales = |input: usize| -> Result<Option<Wanted>> {
         Ok(match op.optional(input)? {
             Some(tensor) if tensor.len() > 0 => Some(Wanted::Scales(tensor.to_f32()?)),
             _ => None,
         })
     };
-    let wanted = match node.attribute("scales") {
+    let wanted = match op.node.attribute("scales") {
         Some(Attribute::Floats(scales)) => Some(Wanted::Scales(scales.clone())),
-        _ if node.op == "Upsample" || imp.opset < 11 => of_scales(1)?,
+        _ if op.node.op == "Upsample" || imp.opset < 11 => of_scales(1)?,
         _ => match op.optional(3)? {
             Some(sizes) if sizes.len() > 0 => Some(Wanted::Sizes(sizes.to_ints()?)),
             _ => of_scales(2)?,
         },
     };
-    let wanted = wanted.ok_or("neither scales nor sizes")?;
-    if node.int("antialias", 0)? != 0 {
-        return Err("attribute antialias: only 0 is supported".into());
-    }
-    if node.text("keep_aspect_ratio_policy", "stretch")? != "stretch" {
-        return Err("attribute keep_aspect_ratio_policy: only stretch is supported".into());
-    }
-    let rank = x.dims.len() + imp.batch;
-    let axes: Vec<usize> = match node.ints("axes")? {
-        Some(axes) => axes.iter().map(|&axis| crate::onnx::fold::axis(axis, rank)).collect::<Result<_>>()?,
+    wanted.ok_or_else(|| "neither scales nor sizes".into())
+}
+
+/// The dimensions that change, or of which a part is read.
+fn axes(imp: &Importer, op: &Op, x: &View) -> Result<Vec<Axis>> {
+    let (node, wanted, rank) = (op.node, wanted(imp, op)?, x.dims.len() + imp.batch);
+    let places: Vec<usize> = match node.ints("axes")? {
+        Some(axes) => axes.iter().map(|&axis| fold::axis(axis, rank)).collect::<Result<_>>()?,
         None => (0..rank).collect(),
     };
     let count = match &wanted {
         Wanted::Scales(scales) => scales.len(),
         Wanted::Sizes(sizes) => sizes.len(),
     };
-    if count != axes.len() {
-        return Err(format!("{count} scales or sizes for {} dimensions", axes.len()));
+    if count != places.len() {
+        return Err(format!("{count} scales or sizes for {} dimensions", places.len()));
     }
-    let image = imp.image(&x, false)?;
-    let mut to = image.lengths.clone();
-    let mut scales = vec![1.0; to.len()];
-    for (i, axis) in axes.into_iter().enumerate() {
-        match (axis.checked_sub(2), &wanted) {
-            (None, Wanted::Scales(scales)) if scales[i] == 1.0 => {}
-            // The batch and the channels keep their lengths.
-            (None, Wanted::Sizes(sizes))
-                if axis < imp.batch || sizes[i] == Int::from(x.lengths()[axis - imp.batch] as i64) => {}
-            (None, _) => return Err("it resizes the batch or the channels".into()),
-            (Some(at), Wanted::Scales(wanted)) => {
-                to[at] = (image.lengths[at] as f32 * wanted[i]).floor() as u64;
-                scales[at] = f64::from(wanted[i]);
+    let crops = node.text("coordinate_transformation_mode", "half_pixel")? == "tf_crop_and_resize";
+    let region = if crops { op.constant(1)?.to_f32()? } else { vec![] };
+    if crops && region.len() != 2 * places.len() {
+        return Err(format!("a region of {} numbers for {} dimensions", region.len(), places.len()));
+    }
+    let mut axes = Vec::new();
+    for (i, place) in places.iter().enumerate() {
+        let region = if crops { [region[i], region[i + places.len()]].map(f64::from) } else { [0.0, 1.0] };
+        let Some(dim) = place.checked_sub(imp.batch) else {
+            let keeps = match &wanted {
+                Wanted::Scales(scales) => scales[i] == 1.0,
+                Wanted::Sizes(sizes) => sizes[i] == Int::ROWS || sizes[i].known().ok() == imp.rows,
+            };
+            if keeps && region == [0.0, 1.0] {
+                continue;
             }
-            (Some(at), Wanted::Sizes(sizes)) => {
-                to[at] = u64::try_from(sizes[i].known()?).map_err(|_| "a negative size")?;
-                scales[at] = to[at] as f64 / image.lengths[at] as f64;
+            return Err("it resizes the batch".into());
+        };
+        let from = x.lengths()[dim];
+        let (to, scale) = match &wanted {
+            Wanted::Scales(scales) => {
+                let scale = f64::from(scales[i]);
+                ((from as f32 * scales[i]).floor() as u64, scale)
             }
+            Wanted::Sizes(sizes) => {
+                let to = u64::try_from(sizes[i].known()?).map_err(|_| "a negative size")?;
+                (to, to as f64 / from as f64)
+            }
+        };
+        axes.push(Axis { dim, from, to, scale, region });
+    }
+    let scales = axes.iter().map(|axis| axis.scale);
+    let common = match node.text("keep_aspect_ratio_policy", "stretch")? {
+        "not_larger" => scales.reduce(f64::min),
+        "not_smaller" => scales.reduce(f64::max),
+        "stretch" => None,
+        other => return Err(format!("attribute keep_aspect_ratio_policy: {other} is not supported")),
+    };
+    if let (Some(scale), Wanted::Sizes(_)) = (common, &wanted) {
+        for axis in &mut axes {
+            (axis.to, axis.scale) = ((scale * axis.from as f64 + 0.5).floor() as u64, scale);
         }
     }
-    if to.iter().any(|&length| length == 0 || length > 1 << 16) {
-        return Err(format!("an output of {to:?}; expected lengths of 1 to 65536"));
+    match axes.iter().find(|axis| !(1..=LONGEST).contains(&axis.to) || !axis.scale.is_normal()) {
+        Some(axis) => Err(format!("an output of {} elements; expected 1 to {LONGEST}", axis.to)),
+        None => Ok(axes),
     }
-    let lengths: Vec<u32> = to.iter().map(|&length| length as u32).collect();
-    let how = interpolation(node, imp.opset, &image.lengths, &to, &scales)?;
-    let upsample = Upsample { how, factor: [1; 2], target: Some(both(&lengths)) };
-    let value = imp.layer(upsample, &[image.value])?;
-    one(imp.view_of_image(value, Some((image.channels, image.in_memory)))?)
 }
 
-/// wgrad's interpolation that reads the same inputs with the same weights as ONNX's, at every output.
-fn interpolation(node: &Node, opset: i64, from: &[u64], to: &[u64], scales: &[f64]) -> Result<Interpolation> {
-    let mode = node.text("mode", "nearest")?;
-    let transformation = match node.op == "Upsample" || opset < 11 {
-        true => "asymmetric",
-        false => node.text("coordinate_transformation_mode", "half_pixel")?,
-    };
-    let place = |i: u64, n: u64, m: u64, scale: f64| {
-        let (i, n, m) = (i as f64, n as f64, m as f64);
-        Ok(match transformation {
+/// How an output reads its inputs.
+struct Rule<'a> {
+    mode: &'a str,
+    transformation: &'a str,
+    nearest: &'a str,
+    antialias: bool,
+    exclude_outside: bool,
+    cubic: f64,
+}
+
+impl<'a> Rule<'a> {
+    fn of(node: &'a Node, opset: i64) -> Result<Self> {
+        let is_old = node.op == "Upsample" || opset < 11;
+        let own = |name: &str, new: &'static str, old: &'static str| match is_old {
+            true => Ok(old),
+            false => node.text(name, new),
+        };
+        Ok(Self {
+            mode: match node.text("mode", "nearest")? {
+                "bilinear" => "linear",
+                mode @ ("nearest" | "linear" | "cubic") => mode,
+                other => return Err(format!("attribute mode: {other} is not supported")),
+            },
+            transformation: own("coordinate_transformation_mode", "half_pixel", "asymmetric")?,
+            nearest: own("nearest_mode", "round_prefer_floor", "floor")?,
+            antialias: node.int("antialias", 0)? != 0,
+            exclude_outside: node.int("exclude_outside", 0)? != 0,
+            cubic: node.float("cubic_coeff_a", -0.75)?.into(),
+        })
+    }
+
+    /// The place in the input that an output reads.
+    fn place(&self, axis: &Axis, i: u64) -> Result<f64> {
+        let (i, n, scale) = (i as f64, axis.from as f64, axis.scale);
+        let (m, [start, end]) = (n * scale, axis.region);
+        Ok(match self.transformation {
             "asymmetric" => i / scale,
             "half_pixel" => (i + 0.5) / scale - 0.5,
-            "pytorch_half_pixel" if m <= 1.0 => 0.0,
+            "pytorch_half_pixel" if axis.to <= 1 => 0.0,
             "pytorch_half_pixel" => (i + 0.5) / scale - 0.5,
-            "half_pixel_symmetric" => {
-                let adjustment = m / (n * scale);
-                n / 2.0 * (1.0 - adjustment) + (i + 0.5) / scale - 0.5
-            }
-            "align_corners" if m <= 1.0 => 0.0,
+            "half_pixel_symmetric" => n / 2.0 * (1.0 - axis.to as f64 / m) + (i + 0.5) / scale - 0.5,
+            "align_corners" if axis.to <= 1 => 0.0,
             "align_corners" => i * (n - 1.0) / (m - 1.0),
+            "tf_crop_and_resize" if axis.to <= 1 => (start + end) / 2.0 * (n - 1.0),
+            "tf_crop_and_resize" => start * (n - 1.0) + i * (end - start) * (n - 1.0) / (m - 1.0),
             other => return Err(format!("attribute coordinate_transformation_mode: {other} is not supported")),
         })
-    };
-    let nearest = match opset < 11 || node.op == "Upsample" {
-        true => "floor",
-        false => node.text("nearest_mode", "round_prefer_floor")?,
-    };
-    let differs = || {
-        format!(
-            "attribute mode: {mode} with {transformation} of {from:?} to {to:?} elements reads other inputs than \
-                 wgrad's interpolation"
-        )
-    };
-    for ((&n, &m), &scale) in from.iter().zip(to).zip(scales) {
-        for i in 0..m {
-            let x = place(i, n, m, scale)?;
-            match mode {
-                "nearest" => {
-                    let rounded = match nearest {
-                        "floor" => x.floor(),
-                        "ceil" => x.ceil(),
-                        "round_prefer_ceil" => (x + 0.5).floor(),
-                        _ => (x - 0.5).ceil(),
-                    };
-                    if rounded.clamp(0.0, n as f64 - 1.0) as u64 != i * n / m {
-                        return Err(differs());
-                    }
-                }
-                "linear" | "bilinear" => {
-                    let last = n as f64 - 1.0;
-                    let own = ((i as f64 + 0.5) * n as f64 / m as f64 - 0.5).clamp(0.0, last);
-                    if (x.clamp(0.0, last) - own).abs() > 1e-5 {
-                        return Err(differs());
-                    }
-                }
-                other => return Err(format!("attribute mode: {other} is not supported")),
+    }
+
+    /// For each output, its inputs. An output beyond the region of `tf_crop_and_resize` has none.
+    fn taps(&self, axis: &Axis) -> Result<Vec<Taps>> {
+        (0..axis.to).map(|i| self.taps_of(axis, self.place(axis, i)?)).collect()
+    }
+
+    fn taps_of(&self, axis: &Axis, place: f64) -> Result<Taps> {
+        let last = axis.from as f64 - 1.0;
+        if self.transformation == "tf_crop_and_resize" && !(0.0..=last).contains(&place) {
+            return Ok(Taps::new());
+        }
+        if self.mode == "nearest" {
+            let nearest = match self.nearest {
+                "floor" => place.floor(),
+                "ceil" => place.ceil(),
+                "round_prefer_ceil" => (place + 0.5).floor(),
+                "round_prefer_floor" => (place - 0.5).ceil(),
+                other => return Err(format!("attribute nearest_mode: {other} is not supported")),
+            };
+            return Ok(Taps::from([(nearest.clamp(0.0, last) as u64, 1.0)]));
+        }
+        // Antialiasing stretches the filter over the inputs of an output.
+        let stretch = if self.antialias { axis.scale.min(1.0) } else { 1.0 };
+        let radius = if self.mode == "linear" { 1.0 } else { 2.0 };
+        let reach = (radius / stretch).ceil();
+        if reach > 4096.0 {
+            return Err(format!("a filter of {reach} elements on each side; at most 4096"));
+        }
+        let base = place.ceil() - 1.0;
+        let (mut taps, mut sum) = (Taps::new(), 0.0);
+        for step in 1 - reach as i64..=reach as i64 {
+            let input = base + step as f64;
+            let weight = self.weight((input - place).abs() * stretch);
+            if self.exclude_outside && !(0.0..=last).contains(&input) {
+                continue;
             }
+            sum += weight;
+            *taps.entry(input.clamp(0.0, last) as u64).or_insert(0.0) += weight;
+        }
+        taps.retain(|_, weight| *weight != 0.0);
+        taps.values_mut().for_each(|weight| *weight /= sum);
+        Ok(taps)
+    }
+
+    /// The weight of an input at a distance: a triangle, or Keys' cubic.
+    fn weight(&self, d: f64) -> f64 {
+        let a = self.cubic;
+        match self.mode {
+            "linear" => (1.0 - d).max(0.0),
+            _ if d <= 1.0 => ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0,
+            _ if d < 2.0 => ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a,
+            _ => 0.0,
         }
     }
-    Ok(if mode == "nearest" { Interpolation::Nearest } else { Interpolation::Bilinear })
 }
 
-/// DepthToSpace and SpaceToDepth. wgrad's blocks come before the channels (DCR).
-pub(super) fn blocks(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
-    let (node, mut x) = (op.node, op.view(0)?);
-    let block = u32::try_from(node.int("blocksize", 0)?).ok().filter(|block| (1..=4096).contains(block));
-    let block = block.ok_or("attribute blocksize: expected a number of at least 1")?;
-    let to_space = node.op == "DepthToSpace";
-    let dim = 1 - imp.batch;
-    let length = x.lengths().get(dim).copied().ok_or("an input without channels")?;
-    let area = u64::from(block) * u64::from(block);
-    match node.text("mode", "DCR")? {
-        "DCR" => {}
-        "CRD" if length.is_multiple_of(area) => {
-            // The channels come before their blocks: rename them, so that the blocks come first.
-            let mut dims = x.lengths();
-            dims.splice(dim..=dim, [length / area, area]);
-            if !x.reshape(&dims, &mut imp.factors) {
-                x = imp.in_order(&x)?;
-                x = imp.view(x.value, &dims)?;
-            }
-            let blocks = x.dims.remove(dim + 1);
-            x.dims[dim].splice(0..0, blocks);
-        }
-        other => return Err(format!("attribute mode: {other} of {length} channels is not supported")),
+/// The result of wgrad's own layer, if it reads the same inputs with the same weights at every output.
+fn upsampled(imp: &mut Importer, x: &View, axes: &[Axis], taps: &[Vec<Taps>]) -> Result<Option<View>> {
+    let first = 2 - imp.batch;
+    let rank = x.dims.len().saturating_sub(first);
+    let is_one = imp.batch == 1 || x.dims.first().is_some_and(|dim| dim.is_empty());
+    let changes = |(axis, taps): &(&Axis, &Vec<Taps>)| axis.dim >= first || is_identity(taps, axis.from);
+    if !(1..=2).contains(&rank) || !is_one || !axes.iter().zip(taps).all(|pair| changes(&pair)) {
+        return Ok(None);
     }
-    let image = imp.image(&x, true)?;
-    let layer = if to_space { Layer::DepthToSpace(block) } else { Layer::SpaceToDepth(block) };
-    let value = imp.layer(layer, &[image.value])?;
-    one(imp.view_of_image(value, None)?)
+    for how in [Interpolation::Nearest, Interpolation::Bilinear] {
+        let is_same = axes.iter().zip(taps).filter(|(axis, _)| axis.dim >= first).all(|(axis, taps)| {
+            let own = (0..axis.to).map(|i| own_taps(how, i, axis));
+            own.zip(taps).all(|(own, taps)| {
+                let near = |(input, weight): (&u64, &f64)| (weight - own.get(input).unwrap_or(&0.0)).abs() <= 1e-5;
+                taps.iter().all(near) && own.keys().all(|input| taps.contains_key(input) || own[input].abs() <= 1e-5)
+            })
+        });
+        if is_same {
+            let image = imp.image(x, false)?;
+            let mut to: Vec<u32> = image.lengths.iter().map(|&length| length as u32).collect();
+            for axis in axes.iter().filter(|axis| axis.dim >= first) {
+                to[axis.dim - first] = axis.to as u32;
+            }
+            let value = imp.layer(Upsample { how, factor: [1; 2], target: Some(both(&to)) }, &[image.value])?;
+            return imp.view_of_image(value, Some((image.channels, image.in_memory))).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn is_identity(taps: &[Taps], from: u64) -> bool {
+    taps.len() as u64 == from && taps.iter().zip(0..).all(|(taps, i)| *taps == Taps::from([(i, 1.0)]))
+}
+
+/// The inputs of wgrad's own interpolation.
+fn own_taps(how: Interpolation, i: u64, axis: &Axis) -> Taps {
+    let (n, m) = (axis.from, axis.to);
+    if let Interpolation::Nearest = how {
+        return Taps::from([(i * n / m, 1.0)]);
+    }
+    let place = ((i as f64 + 0.5) * n as f64 / m as f64 - 0.5).clamp(0.0, n as f64 - 1.0);
+    let (low, part) = (place.floor() as u64, place.fract());
+    Taps::from([(low, 1.0 - part), ((low + 1).min(n - 1), part)].map(|(input, weight)| match low + 1 < n {
+        true => (input, weight),
+        false => (low, 1.0),
+    }))
+}
+
+impl Importer<'_> {
+    /// Interpolates along a dimension: elements in another order, or a product with a constant matrix.
+    fn interpolated(&mut self, x: &View, dim: usize, taps: &[Taps]) -> Result<View> {
+        const MOST: u64 = 1 << 24;
+        let (from, to) = (count(&x.dims[dim]), taps.len() as u64);
+        if is_identity(taps, from) {
+            return Ok(x.clone());
+        }
+        let places = taps.iter().map(|taps| match taps.iter().next() {
+            Some((input, weight)) if taps.len() == 1 && (weight - 1.0).abs() < 1e-9 => Some(*input),
+            _ => None,
+        });
+        if let Some(places) = places.collect::<Option<Vec<u64>>>()
+            && places.windows(2).filter(|pair| pair[1] != pair[0] + 1).count() < 64
+        {
+            return self.picked(x, dim, places);
+        }
+        let products = count(&x.order).saturating_mul(to);
+        if products > MOST {
+            return Err(format!("an interpolation of {products} element products; at most {MOST}"));
+        }
+        let mut matrix = vec![0.0; (from * to) as usize];
+        for (output, taps) in taps.iter().enumerate() {
+            for (&input, &weight) in taps {
+                matrix[input as usize * to as usize + output] = weight as f32;
+            }
+        }
+        let mut wide = x.clone();
+        wide.dims.insert(dim + 1, vec![]);
+        let after = std::iter::repeat_n(1, x.dims.len() - dim - 1);
+        let matrix = Tensor::floats([from, to].into_iter().chain(after).collect(), matrix);
+        let products = self.combined(&Entry::View(wide), &Entry::Constant(matrix), true)?;
+        let mean = self.reduced(&products, &[dim], false, false)?;
+        let value = self.scale_shift(from as f32, 0.0, mean.value)?;
+        Ok(View { value, channels: x.channels, ..mean })
+    }
+}
+
+/// Adds the extrapolation value to the outputs that lie beyond the region in a dimension. They are 0 before.
+fn outside(imp: &mut Importer, y: View, axes: &[Axis], taps: &[Vec<Taps>], value: f32) -> Result<View> {
+    if value == 0.0 || taps.iter().flatten().all(|taps| !taps.is_empty()) {
+        return Ok(y);
+    }
+    let mut dims = vec![1; y.dims.len()];
+    axes.iter().for_each(|axis| dims[axis.dim] = axis.to);
+    let len = Tensor::new(dims.clone(), Data::F32([value].into())).checked_len()?;
+    let strides = strides(&dims);
+    let is_outside =
+        |i: usize| axes.iter().zip(taps).any(|(axis, taps)| taps[i / strides[axis.dim] % taps.len()].is_empty());
+    let added = Tensor::floats(dims, (0..len).map(|i| if is_outside(i) { value } else { 0.0 }).collect());
+    imp.combined(&Entry::View(y), &Entry::Constant(added), false)
 }
