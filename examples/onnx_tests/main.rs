@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     }
     let gpu = Gpu::request()?;
     println!("{} cases on {} and on the CPU", cases.len(), gpu.adapter_info().name);
-    let devices = [("CPU", Device::Cpu), ("GPU", Device::from(&gpu))];
+    let devices = [("GPU", Device::from(&gpu)), ("CPU", Device::Cpu)];
     let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -72,7 +72,7 @@ fn main() -> Result<()> {
     let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
     outcomes.sort_by(|(a, _), (b, _)| a.path.cmp(&b.path));
     if let Some(path) = &args.page {
-        std::fs::write(path, page::page(&outcomes))?;
+        std::fs::write(path, page::page(&outcomes, &gpu.adapter_info().name))?;
     }
     println!("{}", page::summary(&outcomes));
     Ok(())

@@ -117,18 +117,29 @@ pub(super) fn clip(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 }
 
 impl Importer<'_> {
-    /// max(x, low) = relu(x - low) + low, and min(x, high) = high - relu(high - x).
+    /// max(x, low) = relu(x - low) + low, and min(x, high) = high - relu(high - x). This rounds x to the precision of
+    /// the bound. So for a large bound, it is x + relu(low - x) and x - relu(x - high), where x must be finite.
     fn clamped(&mut self, x: Value, low: Option<f32>, high: Option<f32>) -> Result<Value> {
         if (low, high) == (Some(0.0), Some(6.0)) {
             return self.activation(elementary("relu6")?, x);
         }
+        const LARGE: f32 = 64.0;
         let mut y = x;
-        if let Some(low) = low {
+        if let Some(low) = low.filter(|low| low.abs() > LARGE) {
+            let missing = self.scale_shift(-1.0, low, y)?;
+            let missing = self.activation(Activation::Relu, missing)?;
+            y = self.layer(Layer::Add, &[y, missing])?;
+        } else if let Some(low) = low {
             let shifted = self.scale_shift(1.0, -low, y)?;
             let above = self.activation(Activation::Relu, shifted)?;
             y = self.scale_shift(1.0, low, above)?;
         }
-        if let Some(high) = high {
+        if let Some(high) = high.filter(|high| high.abs() > LARGE) {
+            let excess = self.scale_shift(1.0, -high, y)?;
+            let excess = self.activation(Activation::Relu, excess)?;
+            let excess = self.scale_shift(-1.0, 0.0, excess)?;
+            y = self.layer(Layer::Add, &[y, excess])?;
+        } else if let Some(high) = high {
             let mirrored = self.scale_shift(-1.0, high, y)?;
             let below = self.activation(Activation::Relu, mirrored)?;
             y = self.scale_shift(-1.0, high, below)?;

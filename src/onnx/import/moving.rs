@@ -34,17 +34,17 @@ pub(super) fn cast_like(_: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 /// Dropout trains on. It does nothing outside of training, so it must not be an output.
 pub(super) fn dropout(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let x = op.view(0)?;
-    let trains = match op.optional(2)? {
-        Some(tensor) => matches!(&tensor.data, Data::Bool(values) if values.first() == Some(&true)),
-        None => imp.opset < 7 && op.node.int("is_test", 0)? == 0,
-    };
-    if trains {
-        return Err("dropout in training mode is not supported; export for inference".into());
-    }
     let rate = match op.optional(1)? {
         Some(ratio) => ratio.uniform().unwrap_or(0.5),
         None => op.node.float("ratio", 0.5)?,
     };
+    let trains = match op.optional(2)? {
+        Some(tensor) => matches!(&tensor.data, Data::Bool(values) if values.first() == Some(&true)),
+        None => imp.opset < 7 && op.node.int("is_test", 0)? == 0,
+    };
+    if trains && rate != 0.0 {
+        return Err("dropout in training mode is not supported; export for inference".into());
+    }
     let is_output = op.node.outputs.first().is_some_and(|name| imp.is_output(name));
     if rate == 0.0 || is_output || imp.batch == 0 {
         return one(x);
@@ -181,6 +181,22 @@ impl Importer<'_> {
         let mut dims = lead.dims.clone();
         dims[dim] = new.clone();
         Ok(View { value, dims, order: [before, new, after].concat(), ..lead })
+    }
+
+    /// The value with these numbers of elements before and after a dimension.
+    pub fn surrounded(&mut self, x: &View, dim: usize, sides: [u64; 2], with: f32) -> Result<View> {
+        let mut parts = vec![];
+        for (i, side) in sides.into_iter().enumerate() {
+            if side > 0 {
+                let mut dims = x.lengths();
+                dims[dim] = side;
+                parts.push(self.constant(&Tensor::new(dims, Data::F32([with].into())), None)?);
+            }
+            if i == 0 {
+                parts.push(x.clone());
+            }
+        }
+        self.joined(parts, dim)
     }
 
     /// The lengths of a value, with 2 in place of the batch, so that it is no dimension of length 1.
@@ -346,6 +362,9 @@ pub(super) fn padded(
     sides: [u32; 2],
     with: crate::network::Margin,
 ) -> Result<View> {
+    if sides == [0; 2] {
+        return Ok(x.clone());
+    }
     let (value, before, after) = imp.located(x, dim)?;
     let value = imp.layer(crate::network::Pad { with, sides: [[0; 2], sides] }, &[value])?;
     let new = imp.factors.of(count(&x.dims[dim]) + u64::from(sides[0]) + u64::from(sides[1]))?;

@@ -45,25 +45,27 @@ pub(super) fn pad(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         return Err("a padding of more than 2²⁰".into());
     }
     let sides: Vec<[u32; 2]> = sides.iter().map(|both| both.map(|side| side as u32)).collect();
-    let shifts = with == Margin::Zeros && value != 0.0;
-    if shifts {
-        x.value = imp.scale_shift(1.0, -value, x.value)?;
+    if with == Margin::Zeros && value != 0.0 {
+        if !value.is_finite() {
+            return Err(format!("a padding value of {value}; only finite numbers are supported"));
+        }
+        for (dim, both) in sides.iter().enumerate() {
+            x = imp.surrounded(&x, dim, both.map(u64::from), value)?;
+        }
+        return one(x);
     }
     let first = 2 - imp.batch;
     let of_image = (0..sides.len()).all(|dim| dim >= first || sides[dim] == [0; 2]) && x.dims.len() > first;
-    let y = if of_image && x.dims.len() <= first + 2 && (imp.batch == 1 || x.dims[0].is_empty()) {
+    if of_image && x.dims.len() <= first + 2 && (imp.batch == 1 || x.dims[0].is_empty()) {
         let image = imp.image(&x, false)?;
         let pad = Pad { with, sides: both(&sides[first..]) };
         let value = imp.layer(pad, &[image.value])?;
-        imp.view_of_image(value, Some((image.channels, image.in_memory)))?
-    } else {
-        for (dim, both) in sides.iter().enumerate().filter(|(_, both)| **both != [0; 2]) {
-            x = padded(imp, &x, dim, *both, with)?;
-        }
-        x
-    };
-    let value = if shifts { imp.scale_shift(1.0, value, y.value)? } else { y.value };
-    one(View { value, ..y })
+        return one(imp.view_of_image(value, Some((image.channels, image.in_memory)))?);
+    }
+    for (dim, both) in sides.iter().enumerate() {
+        x = padded(imp, &x, dim, *both, with)?;
+    }
+    one(x)
 }
 
 /// DepthToSpace and SpaceToDepth. wgrad's blocks come before the channels (DCR).

@@ -6,7 +6,7 @@ use super::{Entry, Importer, Op, one};
 use crate::network::{Layer, Margin, Pad, Pool};
 use crate::onnx::Result;
 use crate::onnx::layout::{View, count};
-use crate::onnx::tensor::{Data, Tensor};
+use crate::onnx::tensor::Tensor;
 
 /// A pool along one dimension.
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +132,11 @@ impl Importer<'_> {
         let mut y = self.part(x, dim, 0, kept)?;
         let whole = window.whole().next_multiple_of(window.dilation);
         let sides = [u64::from(window.sides[0]), whole - kept - u64::from(window.sides[0])];
-        y = self.surrounded(&y, dim, sides, max)?;
+        y = if max {
+            self.surrounded(&y, dim, sides, f32::MIN)?
+        } else {
+            padded(self, &y, dim, sides.map(|side| u32::try_from(side).unwrap_or(u32::MAX)), Margin::Zeros)?
+        };
         if window.dilation > 1 {
             // Elements with a distance of the dilation become neighbours.
             let mut dims = y.lengths();
@@ -155,30 +159,6 @@ impl Importer<'_> {
         let after = std::iter::repeat_n(1, y.dims.len() - dim - 1);
         let scales = Tensor::floats(std::iter::once(window.outputs).chain(after).collect(), scales);
         self.combined(&Entry::View(y), &Entry::Constant(scales), true)
-    }
-
-    /// The value with these numbers of elements before and after a dimension: the lowest number, or 0.
-    fn surrounded(&mut self, x: &View, dim: usize, sides: [u64; 2], lowest: bool) -> Result<View> {
-        if sides == [0; 2] {
-            return Ok(x.clone());
-        }
-        if !lowest {
-            let sides = sides.map(|side| u32::try_from(side).unwrap_or(u32::MAX));
-            return padded(self, x, dim, sides, Margin::Zeros);
-        }
-        let mut parts = vec![];
-        for (i, side) in sides.into_iter().enumerate() {
-            if side > 0 {
-                let mut dims = x.lengths();
-                dims[dim] = side;
-                let tensor = Tensor::new(dims, Data::F32([f32::MIN].into()));
-                parts.push(self.constant(&tensor, None)?);
-            }
-            if i == 0 {
-                parts.push(x.clone());
-            }
-        }
-        self.joined(parts, dim)
     }
 
     /// A pool along one dimension without padding.
