@@ -91,6 +91,8 @@
 //!   `Trainer::resume`. It also stores compiled kernels and measurements on disk. It adds the dependencies
 //!   `safetensors`, `serde` and `serde_json`.
 //! - `onnx`: reads and writes ONNX models, with [`Model::from_onnx`] and [`Model::to_onnx`]. It adds no dependency.
+//! - `numpy`: reads and writes NumPy arrays, with [`NumpyArray`], as data sets and as weights. It includes `files` and
+//!   adds the dependencies `rawzip` and `flate2`.
 //! - `mnist`: reads the MNIST files.
 
 #![warn(missing_docs)]
@@ -112,6 +114,8 @@ macro_rules! from_variants {
 
 mod accuracy;
 mod activation;
+#[cfg(feature = "numpy")]
+mod archive;
 mod averaging;
 mod buffer_rows;
 mod callback_future;
@@ -143,6 +147,8 @@ pub mod mnist;
 mod model;
 mod named_values;
 mod network;
+#[cfg(feature = "numpy")]
+mod numpy;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod ops;
@@ -183,7 +189,7 @@ pub use disk::{check as check_output, write as write_output};
 pub use encoding::{Encoding, GridInterpolation, GridStorage, HashGrid};
 pub use error::{Error, Result};
 #[cfg(feature = "files")]
-pub use files::{LoadWeights, Naming, Resume};
+pub use files::{LoadWeights, Naming, Resume, WeightFormat};
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use fit::Checkpoint;
 pub use fit::{Control, EarlyStopping, Event, Fit};
@@ -200,6 +206,8 @@ pub use network::{
     Layer, LayerNorm, LayerOps, LayerTensors, Margin, Network, NetworkBuilder, Pad, Padding, Parameter, Pool, RmsNorm,
     ScaleShift, Size, Summary, TensorSpec, Tied, Upsample, Value,
 };
+#[cfg(feature = "numpy")]
+pub use numpy::NumpyArray;
 #[cfg(feature = "onnx")]
 pub use onnx::{Onnx, WriteOnnx};
 pub use ops::{CustomOp, PARAMETER_ALIGNMENT, Pooling, TwinTensors};

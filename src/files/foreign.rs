@@ -3,13 +3,15 @@
 #[cfg(not(target_family = "wasm"))]
 use std::path::Path;
 
+use super::containers;
+
 const TORCH: &str = "Convert it in Python: import torch, safetensors.torch; \
     safetensors.torch.save_file(torch.load(\"FILE\", weights_only=True), \"weights.safetensors\"), where FILE holds a \
     state_dict; then load it with Model::load_weights";
 const KERAS: &str = "Convert it in Python: import keras, safetensors.numpy; model = keras.models.load_model(\"FILE\"); \
     safetensors.numpy.save_file({w.path: w.numpy() for w in model.weights}, \"weights.safetensors\"); then load it \
     with Model::load_weights";
-const NUMPY: &str = "Convert it in Python: import numpy, safetensors.numpy; \
+const NUMPY: &str = "Load its weights with Model::load_weights (feature numpy). Or convert it in Python: import numpy, safetensors.numpy; \
     safetensors.numpy.save_file(dict(numpy.load(\"FILE\")), \"weights.safetensors\"); then load it with \
     Model::load_weights";
 const ONNX: &str = "Read it with Model::from_onnx (feature onnx). Or convert its weights in Python: import onnx, \
@@ -61,6 +63,9 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<String> {
     if bytes.get(8) == Some(&b'{') && bytes[4..8] == [0; 4] {
         return None;
     }
+    if containers::is_read(bytes) {
+        return None;
+    }
     let (kind, advice) = kind(bytes)?;
     Some(format!("not a safetensors file: it is {kind}. {advice}"))
 }
@@ -88,10 +93,16 @@ fn kind(bytes: &[u8]) -> Option<(String, &'static str)> {
     }
 }
 
+/// The name of the first file in a zip archive.
+pub(super) fn first_in_zip(bytes: &[u8]) -> Option<&[u8]> {
+    let length = u16::from_le_bytes(*bytes.strip_prefix(b"PK\x03\x04")?.get(22..)?.first_chunk()?);
+    let rest = &bytes[bytes.len().min(30)..];
+    Some(&rest[..rest.len().min(length.into())])
+}
+
 /// A zip archive: the name of its first file identifies the program.
 fn archive(bytes: &[u8]) -> (String, &'static str) {
-    let length = bytes.get(26..28).map_or(0, |length| usize::from(length[0]) | usize::from(length[1]) << 8);
-    let name = bytes.get(30..).map_or(&[][..], |rest| &rest[..length.min(rest.len())]);
+    let name = first_in_zip(bytes).unwrap_or_default();
     let has = |wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
     let (kind, advice) = match () {
         () if name.ends_with(b".npy") => ("a NumPy archive (.npz)", NUMPY),
@@ -169,11 +180,10 @@ mod tests {
             bytes.extend([name.len() as u8, 0, 0, 0]);
             [&bytes, name.as_bytes(), b"\x80\x02"].concat()
         };
-        let cases: [(&[u8], &str, &str); 26] = [
+        let cases: [(&[u8], &str, &str); 25] = [
             (b"\x89HDF\r\n\x1a\n\0\0", "HDF5", "w.path: w.numpy()"),
             (&zip("archive/data.pkl"), "PyTorch", "torch.load"),
             (&zip("metadata.json\x01model.weights.h5"), "Keras", "keras.models.load_model"),
-            (&zip("arr_0.npy"), ".npz", "numpy.load"),
             (&zip("photo.jpg"), "zip archive", "safetensors"),
             (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "pickle", "torch.load"),
             (b"\x80\x04\x95\x10\0\0\0\0\0\0\0", "pickle", "torch.load"),
@@ -202,6 +212,10 @@ mod tests {
             assert!(told.starts_with("not a safetensors file: it is ") && told.contains(kind), "{told}");
             assert!(told.contains(advice), "{told}");
         }
+        // Read as tensors with the feature, and otherwise called by its name.
+        let told = recognise(&zip("arr_0.npy"));
+        assert_eq!(told.is_none(), cfg!(feature = "numpy"));
+        assert!(told.is_none_or(|told| told.contains(".npz") && told.contains("numpy.load")));
         let header = |length: u64| [&length.to_le_bytes()[..], b"{\"x\":1}"].concat();
         for length in [7, 0x0708, 0x0007_1207_0708, 2120] {
             assert!(length > 1 << 32 || recognise(&header(length)).is_none(), "{length}");

@@ -1,4 +1,5 @@
-//! The safetensors format: length of the header, header as JSON, and the tensors as little-endian numbers.
+//! The safetensors format: length of the header, header as JSON, and the tensors as little-endian numbers. The
+//! tensors of other formats are read into the same form.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -7,6 +8,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 
+use super::containers::{self, Tensors};
 use super::foreign;
 use crate::error::{Error, Result};
 
@@ -58,7 +60,7 @@ const LONGEST_HEADER: u64 = 100_000_000;
 pub(super) struct Contents<'a> {
     path: &'a str,
     metadata: HashMap<String, String>,
-    tensors: BTreeMap<String, (TensorInfo, &'a [u8])>,
+    tensors: Tensors<'a>,
     /// Whether tensors of numbers may have NaN or infinity.
     pub allow_non_finite: bool,
 }
@@ -66,6 +68,10 @@ pub(super) struct Contents<'a> {
 impl<'a> Contents<'a> {
     pub fn read(path: &'a str, bytes: &'a [u8]) -> Result<Self> {
         let fault = |reason: String| Error::File { path: path.into(), reason };
+        if let Some(tensors) = containers::tensors(bytes) {
+            let tensors = tensors.map_err(fault)?;
+            return Ok(Self { path, metadata: HashMap::new(), tensors, allow_non_finite: false });
+        }
         foreign::recognise(bytes).map_or(Ok(()), |reason| Err(fault(reason)))?;
         let Some((length, rest)) = bytes.split_first_chunk() else {
             return Err(fault(format!("not a safetensors file: it has {} bytes", bytes.len())));
@@ -92,7 +98,7 @@ impl<'a> Contents<'a> {
         let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
         let tensors = header.tensors().into_iter().map(|(name, info)| {
             let (start, end) = info.data_offsets;
-            (name, (info.clone(), &numbers[start..end]))
+            (name, (info.clone(), numbers[start..end].into()))
         });
         Ok(Self { path, metadata, tensors: tensors.collect(), allow_non_finite: false })
     }
@@ -137,7 +143,7 @@ impl<'a> Contents<'a> {
     /// Takes a tensor of exactly this type and shape. Numbers must be finite, unless others are allowed.
     pub fn take(&mut self, name: &str, dtype: Dtype, shape: &[u32]) -> Result<Vec<u32>> {
         let (_, bytes) = self.remove(name, &[dtype], shape)?;
-        let words = words(bytes);
+        let words = words(&bytes);
         if dtype == Dtype::F32 {
             let numbers: &[f32] = bytemuck::cast_slice(&words);
             self.check(name, shape, numbers.iter().map(|&number| number.into()))?;
@@ -157,7 +163,7 @@ impl<'a> Contents<'a> {
         let numbers: Vec<f32> = match dtype {
             Dtype::F16 => halves.map(from_f16).collect(),
             Dtype::BF16 => halves.map(|bits| f32::from_bits(u32::from(bits) << 16)).collect(),
-            _ => bytemuck::cast_vec(words(bytes)),
+            _ => bytemuck::cast_vec(words(&bytes)),
         };
         self.check(name, shape, numbers.iter().map(|&number| number.into()))?;
         Ok(numbers)
@@ -182,7 +188,7 @@ impl<'a> Contents<'a> {
         Err(self.fault(format!("tensor {name}: {number:e} at {place:?} {what}")))
     }
 
-    fn remove(&mut self, name: &str, dtypes: &[Dtype], shape: &[u32]) -> Result<(Dtype, &'a [u8])> {
+    fn remove(&mut self, name: &str, dtypes: &[Dtype], shape: &[u32]) -> Result<(Dtype, Cow<'a, [u8]>)> {
         let kinds = dtypes.iter().map(Dtype::to_string).collect::<Vec<_>>().join(" or ");
         let Some((info, bytes)) = self.tensors.remove(name) else {
             let names: Vec<&str> = self.tensors().map(|(name, ..)| name).take(8).collect();
@@ -212,7 +218,7 @@ fn words(bytes: &[u8]) -> Vec<u32> {
 }
 
 /// The value of an IEEE 754 half-precision number.
-fn from_f16(bits: u16) -> f32 {
+pub(crate) fn from_f16(bits: u16) -> f32 {
     let fraction = f32::from(bits & 0x3ff);
     let magnitude = match bits >> 10 & 0x1f {
         0 => fraction * 2f32.powi(-24),

@@ -8,7 +8,10 @@ use serde::Serialize;
 use super::format::{Contents, Tensor, encode};
 use super::load::LoadWeights;
 use super::matching;
-use super::naming::{Naming, assemble};
+#[cfg(doc)]
+use super::naming::Naming;
+use super::naming::assemble;
+use super::weight_format::WeightFormat;
 use super::{BYTES, STATE};
 use crate::activation::Activation;
 use crate::device::Device;
@@ -109,13 +112,13 @@ impl Model {
         super::read::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, true))
     }
 
-    /// Saves only the weights, with the names and the layout of another program. Blocks, submits and polls; not for
-    /// browsers.
+    /// Saves only the weights, for another program: a [`Naming`] (in a safetensors file), or another
+    /// [`WeightFormat`]. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// As [`save`](Self::save).
-    pub fn save_weights(&self, path: impl AsRef<std::path::Path>, naming: Naming) -> Result<()> {
-        self.device.block_on(self.save_weights_async(path, naming))
+    pub fn save_weights(&self, path: impl AsRef<std::path::Path>, format: impl Into<WeightFormat>) -> Result<()> {
+        self.device.block_on(self.save_weights_async(path, format))
     }
 
     /// [`save_weights`](Self::save_weights) for async code: submits, but leaves polling to the app. Writing the file
@@ -123,8 +126,12 @@ impl Model {
     ///
     /// # Errors
     /// As [`save`](Self::save).
-    pub async fn save_weights_async(&self, path: impl AsRef<std::path::Path>, naming: Naming) -> Result<()> {
-        crate::disk::write(path.as_ref(), &self.weights_to_bytes_async(naming).await?)
+    pub async fn save_weights_async(
+        &self,
+        path: impl AsRef<std::path::Path>,
+        format: impl Into<WeightFormat>,
+    ) -> Result<()> {
+        crate::disk::write(path.as_ref(), &self.weights_to_bytes_async(format).await?)
     }
 
     /// The bytes of the file that [`save_weights`](Self::save_weights) writes. Blocks, submits and polls; not for
@@ -132,11 +139,12 @@ impl Model {
     ///
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
-    pub fn weights_to_bytes(&self, naming: Naming) -> Result<Vec<u8>> {
-        self.device.block_on(self.weights_to_bytes_async(naming))
+    pub fn weights_to_bytes(&self, format: impl Into<WeightFormat>) -> Result<Vec<u8>> {
+        self.device.block_on(self.weights_to_bytes_async(format))
     }
 
-    /// Loads weights of another program into a network, from a safetensors file of F32, F64, F16 or BF16.
+    /// Loads weights of another program into a network, from a safetensors file of F32, F64, F16 or BF16. With the
+    /// feature `numpy`, it may be a `.npz` file of these types.
     ///
     /// The file determines whether dense weights are \[units, inputs\], as in PyTorch, or \[inputs, units\]. It does
     /// so by its metadata (`format: pt`), otherwise by shapes, otherwise by names: `kernel` and wgrad's names mean
@@ -246,10 +254,9 @@ impl Model {
     ///
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
-    pub async fn weights_to_bytes_async(&self, naming: Naming) -> Result<Vec<u8>> {
+    pub async fn weights_to_bytes_async(&self, format: impl Into<WeightFormat>) -> Result<Vec<u8>> {
         let parameters = self.parameters_to_write().await?;
-        let tensors = naming.tensors(self.network(), tensors(self.network(), &parameters))?;
-        Ok(encode(&naming.metadata(), &tensors))
+        format.into().encode(self.network(), tensors(self.network(), &parameters))
     }
 
     /// [`load_weights`](Self::load_weights) from the bytes of a file. Submits nothing.

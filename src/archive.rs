@@ -1,0 +1,68 @@
+//! Zip archives in memory. The unpacked size is limited: a small archive may claim to hold any amount of data.
+
+use std::io::{Read, Write};
+
+use rawzip::{CompressionMethod, ZipArchive, ZipArchiveWriter};
+
+/// A result whose error says what is wrong, without naming the file.
+type Result<T> = std::result::Result<T, String>;
+
+/// The unpacked size that every archive may have, in bytes.
+const ALWAYS_ALLOWED: u64 = 1 << 28;
+
+/// The largest compression ratio of an archive that is larger when unpacked.
+const LARGEST_RATIO: u64 = 100;
+
+/// Whether bytes begin like a zip archive with a file.
+pub(crate) fn is_zip(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK\x03\x04")
+}
+
+/// The files of an archive in their order: name and contents.
+pub(crate) fn unpack(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
+    let damaged = |error: rawzip::Error| format!("the zip archive is cut short or damaged: {error}");
+    let mut left = ALWAYS_ALLOWED.max((bytes.len() as u64).saturating_mul(LARGEST_RATIO));
+    let archive = ZipArchive::from_slice(bytes).map_err(damaged)?;
+    let mut entries = archive.entries();
+    let mut files = Vec::new();
+    while let Some(entry) = entries.next_entry().map_err(damaged)? {
+        if entry.is_dir() {
+            continue;
+        }
+        let name = String::from_utf8_lossy(entry.file_path().as_bytes()).into_owned();
+        let packed = archive.get_entry(entry.wayfinder()).map_err(damaged)?;
+        let reader: Box<dyn Read> = match entry.compression_method() {
+            CompressionMethod::STORE => Box::new(packed.data()),
+            CompressionMethod::DEFLATE => Box::new(flate2::read::DeflateDecoder::new(packed.data())),
+            other => {
+                return Err(format!(
+                    "{name:?} in the zip archive: expected a file that is stored or deflated, got {other:?}"
+                ));
+            }
+        };
+        let mut contents = Vec::new();
+        let read = packed.verifying_reader(reader).take(left + 1).read_to_end(&mut contents);
+        let read = read.map_err(|error| format!("{name:?} in the zip archive: cut short or damaged: {error}"))?;
+        left = left.checked_sub(read as u64).ok_or_else(|| {
+            format!("the zip archive unpacks to more than {LARGEST_RATIO} times its own size: unpack it first")
+        })?;
+        files.push((name, contents));
+    }
+    Ok(files)
+}
+
+/// An archive of these files, uncompressed. The same files give the same bytes.
+pub(crate) fn pack(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<u8> {
+    let write = || -> std::result::Result<Vec<u8>, rawzip::Error> {
+        let mut archive = ZipArchiveWriter::new(Vec::new());
+        for (name, contents) in files {
+            let (mut entry, config) = archive.new_file(&name).start()?;
+            let mut writer = config.wrap(&mut entry);
+            writer.write_all(&contents).map_err(rawzip::Error::from)?;
+            let (_, descriptor) = writer.finish()?;
+            entry.finish(descriptor)?;
+        }
+        archive.finish()
+    };
+    write().expect("a Vec can be written, and names of tensors are shorter than 2^16 bytes")
+}
