@@ -1,8 +1,8 @@
 //! Zip archives in memory. The unpacked size is limited: a small archive may claim to hold any amount of data.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
-use rawzip::{CompressionMethod, ZipArchive, ZipArchiveWriter};
+use rawzip::{CompressionMethod, ZipArchive};
 
 /// A result whose error says what is wrong, without naming the file.
 type Result<T> = std::result::Result<T, String>;
@@ -52,9 +52,11 @@ pub(crate) fn unpack(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 /// An archive of these files, uncompressed. The same files give the same bytes.
+#[cfg(feature = "numpy")]
 pub(crate) fn pack(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<u8> {
+    use std::io::Write;
     let write = || -> std::result::Result<Vec<u8>, rawzip::Error> {
-        let mut archive = ZipArchiveWriter::new(Vec::new());
+        let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());
         for (name, contents) in files {
             let (mut entry, config) = archive.new_file(&name).start()?;
             let mut writer = config.wrap(&mut entry);

@@ -91,6 +91,8 @@
 //!   `Trainer::resume`. It also stores compiled kernels and measurements on disk. It adds the dependencies
 //!   `safetensors`, `serde` and `serde_json`.
 //! - `onnx`: reads and writes ONNX models, with [`Model::from_onnx`] and [`Model::to_onnx`]. It adds no dependency.
+//! - `keras`: reads Keras models (`.keras` and `.h5`), with [`Keras`] and [`Model::from_keras`], and writes weights for
+//!   Keras. It includes `files` and adds the dependencies `rawzip` and `flate2`.
 //! - `numpy`: reads and writes NumPy arrays, with [`NumpyArray`], as data sets and as weights. It includes `files` and
 //!   adds the dependencies `rawzip` and `flate2`.
 //! - `mnist`: reads the MNIST files.
@@ -114,7 +116,7 @@ macro_rules! from_variants {
 
 mod accuracy;
 mod activation;
-#[cfg(feature = "numpy")]
+#[cfg(any(feature = "keras", feature = "numpy"))]
 mod archive;
 mod averaging;
 mod buffer_rows;
@@ -136,8 +138,14 @@ mod expression;
 mod files;
 mod fit;
 mod gpu;
+#[cfg(feature = "files")]
+mod half;
+#[cfg(feature = "keras")]
+mod hdf5;
 mod history;
 mod init;
+#[cfg(feature = "keras")]
+mod keras;
 #[doc(hidden)]
 pub mod kernel_sources;
 pub mod lockstep;
@@ -198,6 +206,8 @@ pub use gpu::Tuning;
 pub use gpu::{Gpu, Recorder, Traffic, optional_features, required_limits};
 pub use history::{Best, Epoch, Evaluation, History, Monitor, OutputEpoch, OutputEvaluation, OutputHistory};
 pub use init::Init;
+#[cfg(feature = "keras")]
+pub use keras::Keras;
 pub use loss::{CustomLoss, Loss};
 pub use model::{Forward, Model};
 pub use named_values::{Inputs, NamedRows};

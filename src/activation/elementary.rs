@@ -22,7 +22,7 @@ fn mish_slope(z: f64) -> f64 {
     n / (n + 2.0) + z * 4.0 * w * (w + 1.0) / ((n + 2.0) * (n + 2.0))
 }
 
-static FUNCTIONS: [CustomActivation; 25] = [
+static FUNCTIONS: [CustomActivation; 26] = [
     CustomActivation::new("abs", "abs(z)", "sign(z)").twin(f64::abs, f64::signum, 1e-6),
     CustomActivation::new("acos", "acos(z)", "-1.0 / sqrt(1.0 - z * z)").twin(
         f64::acos,
@@ -61,6 +61,13 @@ static FUNCTIONS: [CustomActivation; 25] = [
     .twin(libm::erf, |z| std::f64::consts::FRAC_2_SQRT_PI * (-z * z).exp(), 1e-5),
     CustomActivation::new("exp", "exp(z)", "exp(z)").twin(f64::exp, f64::exp, 1e-4),
     CustomActivation::new("floor", "floor(z)", "0.0 * z").twin(f64::floor, |z| 0.0 * z, 1e-6),
+    // Keras 2 has this slope; others have 1/6.
+    CustomActivation::new(
+        "hard_sigmoid_fifth",
+        "select(select(0.2 * z + 0.5, 0.0, z < -2.5), 1.0, z > 2.5)",
+        "select(0.0, 0.2, z > -2.5 && z < 2.5)",
+    )
+    .twin(|z| (0.2 * z + 0.5).clamp(0.0, 1.0), |z| if z > -2.5 && z < 2.5 { 0.2 } else { 0.0 }, 1e-6),
     CustomActivation::new("log", "log(z)", "1.0 / z").twin(f64::ln, |z| 1.0 / z, 1e-5),
     CustomActivation::new(
         "mish",

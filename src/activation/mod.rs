@@ -1,7 +1,7 @@
 //! Activation functions. The implementations are in `functions.rs`.
 
 mod custom;
-#[cfg(feature = "onnx")]
+#[cfg(any(feature = "keras", feature = "onnx"))]
 mod elementary;
 mod functions;
 mod second_derivative;
@@ -11,9 +11,9 @@ use std::fmt;
 pub use custom::CustomActivation;
 #[cfg(feature = "files")]
 pub(crate) use custom::REGISTERED;
-#[cfg(feature = "onnx")]
+#[cfg(any(feature = "keras", feature = "onnx"))]
 pub(crate) use elementary::elementary;
-#[cfg(all(feature = "files", not(feature = "onnx")))]
+#[cfg(all(feature = "files", not(any(feature = "keras", feature = "onnx"))))]
 fn elementary(_: &str) -> Option<&'static CustomActivation> {
     None
 }

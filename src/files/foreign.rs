@@ -8,7 +8,10 @@ use super::containers;
 const TORCH: &str = "Convert it in Python: import torch, safetensors.torch; \
     safetensors.torch.save_file(torch.load(\"FILE\", weights_only=True), \"weights.safetensors\"), where FILE holds a \
     state_dict; then load it with Model::load_weights";
-const KERAS: &str = "Convert it in Python: import keras, safetensors.numpy; model = keras.models.load_model(\"FILE\"); \
+const KERAS: &str = "Read it with Model::from_keras, or its weights with Model::load_weights (feature keras). Or convert it in Python: import keras, safetensors.numpy; model = keras.models.load_model(\"FILE\"); \
+    safetensors.numpy.save_file({w.path: w.numpy() for w in model.weights}, \"weights.safetensors\"); then load it \
+    with Model::load_weights";
+const SAVED_MODEL: &str = "Convert it in Python: import keras, safetensors.numpy; model = keras.models.load_model(\"FILE\"); \
     safetensors.numpy.save_file({w.path: w.numpy() for w in model.weights}, \"weights.safetensors\"); then load it \
     with Model::load_weights";
 const NUMPY: &str = "Load its weights with Model::load_weights (feature numpy). Or convert it in Python: import numpy, safetensors.numpy; \
@@ -85,7 +88,7 @@ fn kind(bytes: &[u8]) -> Option<(String, &'static str)> {
         {
             of("an ONNX model", ONNX)
         }
-        [8, 1, 0x12, 0x80..=0xff, ..] => of("a TensorFlow SavedModel (saved_model.pb)", KERAS),
+        [8, 1, 0x12, 0x80..=0xff, ..] => of("a TensorFlow SavedModel (saved_model.pb)", SAVED_MODEL),
         [8, 1..=30, 0x3a | 0x42, ..] => of("an ONNX model", ONNX),
         _ if bytes.get(257..262) == Some(b"ustar") => of("a tar archive", UNPACK),
         [0, 0, 0, 0, 0, 0, 0, 0, ..] => of("a file that begins with zeros", DOWNLOAD),
@@ -155,7 +158,7 @@ fn text(bytes: &[u8]) -> Option<(String, &'static str)> {
 #[cfg(not(target_family = "wasm"))]
 pub(super) fn directory(path: &Path) -> String {
     if path.join("saved_model.pb").exists() {
-        return format!("it is a directory with a TensorFlow SavedModel. {KERAS}");
+        return format!("it is a directory with a TensorFlow SavedModel. {SAVED_MODEL}");
     }
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -180,10 +183,8 @@ mod tests {
             bytes.extend([name.len() as u8, 0, 0, 0]);
             [&bytes, name.as_bytes(), b"\x80\x02"].concat()
         };
-        let cases: [(&[u8], &str, &str); 25] = [
-            (b"\x89HDF\r\n\x1a\n\0\0", "HDF5", "w.path: w.numpy()"),
+        let cases: [(&[u8], &str, &str); 23] = [
             (&zip("archive/data.pkl"), "PyTorch", "torch.load"),
-            (&zip("metadata.json\x01model.weights.h5"), "Keras", "keras.models.load_model"),
             (&zip("photo.jpg"), "zip archive", "safetensors"),
             (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "pickle", "torch.load"),
             (b"\x80\x04\x95\x10\0\0\0\0\0\0\0", "pickle", "torch.load"),
@@ -212,10 +213,19 @@ mod tests {
             assert!(told.starts_with("not a safetensors file: it is ") && told.contains(kind), "{told}");
             assert!(told.contains(advice), "{told}");
         }
-        // Read as tensors with the feature, and otherwise called by its name.
-        let told = recognise(&zip("arr_0.npy"));
-        assert_eq!(told.is_none(), cfg!(feature = "numpy"));
-        assert!(told.is_none_or(|told| told.contains(".npz") && told.contains("numpy.load")));
+        // Read as tensors with the feature, and otherwise called by their names.
+        let (numpy, keras) = (cfg!(feature = "numpy"), cfg!(feature = "keras"));
+        let archive = [&zip("metadata.json"), &b"model.weights.h5"[..]].concat();
+        let files: [(&[u8], _, _, _); 3] = [
+            (&zip("arr_0.npy"), ".npz", "numpy.load", numpy),
+            (b"\x89HDF\r\n\x1a\n\0\0", "HDF5", "w.path: w.numpy()", keras),
+            (&archive, "Keras", "keras.models.load_model", keras),
+        ];
+        for (bytes, kind, advice, is_read) in files {
+            let told = recognise(bytes);
+            assert_eq!(told.is_none(), is_read, "{kind}");
+            assert!(told.is_none_or(|told| told.contains(kind) && told.contains(advice)), "{kind}");
+        }
         let header = |length: u64| [&length.to_le_bytes()[..], b"{\"x\":1}"].concat();
         for length in [7, 0x0708, 0x0007_1207_0708, 2120] {
             assert!(length > 1 << 32 || recognise(&header(length)).is_none(), "{length}");

@@ -22,6 +22,7 @@ use crate::model::Model;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LoadWeights {
     pub(super) names: Vec<(String, String)>,
+    pub(super) order: Vec<String>,
     pub(super) layout: Option<Naming>,
     pub(super) ignore_others: bool,
     pub(super) allow_non_finite: bool,
@@ -40,6 +41,16 @@ impl LoadWeights {
     /// are matched as in [`Model::load_weights`].
     pub fn map<A: Into<String>, B: Into<String>>(mut self, names: impl IntoIterator<Item = (A, B)>) -> Self {
         self.names.extend(names.into_iter().map(|(theirs, ours)| (theirs.into(), ours.into())));
+        self
+    }
+
+    /// Gives the file's layers by name, in the order of the network's layers with weights. Default: found by names and
+    /// shapes.
+    ///
+    /// For a PyTorch module, these are the names of its attributes with weights, in the order in which `forward` calls
+    /// them: a safetensors file does not keep the order of a `state_dict`.
+    pub fn order<N: Into<String>>(mut self, layers: impl IntoIterator<Item = N>) -> Self {
+        self.order = layers.into_iter().map(Into::into).collect();
         self
     }
 

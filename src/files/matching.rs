@@ -178,6 +178,22 @@ fn mapped<'a>(
     modules: &[Module],
 ) -> Result<Mapped<'a>> {
     let (mut found, mut matched) = (BTreeMap::new(), vec![None; wanted.len()]);
+    if !options.order.is_empty() && options.order.len() != wanted.len() {
+        let names: Vec<&str> = wanted.iter().map(|wanted| wanted.name).collect();
+        let (expected, got) = (wanted.len(), options.order.len());
+        let names = names.join(", ");
+        return Err(file.fault(format!("LoadWeights::order: expected {expected} layers (for {names}), got {got}")));
+    }
+    for (w, theirs) in options.order.iter().enumerate() {
+        let theirs = theirs.trim_end_matches(['.', '/']);
+        let m = modules.iter().position(|module| module.name == theirs);
+        let m =
+            m.ok_or_else(|| unknown(network, file, &format!("LoadWeights::order: the file has no layer {theirs}")))?;
+        if matched.contains(&Some(m)) {
+            return Err(file.fault(format!("LoadWeights::order: {theirs} occurs twice")));
+        }
+        matched[w] = Some(m);
+    }
     for (theirs, ours) in &options.names {
         let theirs = theirs.trim_end_matches(['.', '/']);
         let lacks = |what: &str| unknown(network, file, &format!("LoadWeights::map: the file has no {what} {theirs}"));

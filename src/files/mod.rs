@@ -20,8 +20,6 @@ mod read;
 mod resume;
 mod weight_format;
 
-#[cfg(feature = "numpy")]
-pub(crate) use format::from_f16;
 pub use load::LoadWeights;
 pub use naming::Naming;
 pub use resume::Resume;

@@ -144,7 +144,8 @@ impl Model {
     }
 
     /// Loads weights of another program into a network, from a safetensors file of F32, F64, F16 or BF16. With the
-    /// feature `numpy`, it may be a `.npz` file of these types.
+    /// feature `numpy`, it may be a `.npz` file of these types. With the feature `keras`, it may be an HDF5 file of Keras
+    /// (`.weights.h5`, `.h5`) or a `.keras` file.
     ///
     /// The file determines whether dense weights are \[units, inputs\], as in PyTorch, or \[inputs, units\]. It does
     /// so by its metadata (`format: pt`), otherwise by shapes, otherwise by names: `kernel` and wgrad's names mean

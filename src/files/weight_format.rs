@@ -15,6 +15,19 @@ pub enum WeightFormat {
     /// A NumPy archive (`.npz`), uncompressed, with an f32 array for each tensor. Feature `numpy`.
     #[cfg(feature = "numpy")]
     Npz(Naming),
+    /// The weights of a Keras model (`.weights.h5`), for `model.load_weights` of Keras 3. Feature `keras`.
+    ///
+    /// Keras finds the weights of each layer by its class, numbered in the order of the model's layers. So the Keras
+    /// model must have the same layers with weights in the same order. A convolution is a `Conv2D` (or `Conv1D`), also
+    /// with groups.
+    #[cfg(feature = "keras")]
+    KerasWeights,
+    /// The weights of a Keras model in the older format (`.h5`), for `model.load_weights` of Keras 2 and 3. Feature
+    /// `keras`.
+    ///
+    /// Keras takes the layers with weights in the order of the file, and does not look at their names.
+    #[cfg(feature = "keras")]
+    KerasH5,
 }
 
 impl From<Naming> for WeightFormat {
@@ -30,6 +43,11 @@ impl WeightFormat {
             Self::Safetensors(naming) => Ok(encode(&naming.metadata(), &naming.tensors(network, tensors)?)),
             #[cfg(feature = "numpy")]
             Self::Npz(naming) => Ok(npz(&naming.tensors(network, tensors)?)),
+            #[cfg(feature = "keras")]
+            Self::KerasWeights | Self::KerasH5 => {
+                let tensors = Naming::Keras.tensors(network, tensors)?;
+                Ok(keras(&tensors, self == Self::KerasH5))
+            }
         }
     }
 }
@@ -43,4 +61,57 @@ fn npz(tensors: &[Tensor<'_>]) -> Vec<u8> {
         (format!("{}.npy", tensor.name), array.to_npy())
     };
     crate::archive::pack(tensors.iter().map(file))
+}
+
+/// The tensors in groups of layers: `layers/dense/vars/0` and so on, or `dense/kernel` with lists of the names.
+#[cfg(feature = "keras")]
+fn keras(tensors: &[Tensor<'_>], is_legacy: bool) -> Vec<u8> {
+    use crate::hdf5::{Attribute, Member, NewGroup, write};
+    let array = |tensor: &'_ Tensor<'_>| Member::Array { shape: tensor.shape.clone(), words: tensor.words.to_vec() };
+    let split = |tensor: &Tensor<'_>| {
+        let (layer, role) = tensor.name.rsplit_once('/').unwrap_or(("", &tensor.name));
+        (layer.to_owned(), role.to_owned())
+    };
+    // The weights of each layer, in the order of the network: parameters, then states.
+    let mut layers: Vec<(String, Vec<(String, Member)>)> = Vec::new();
+    for tensor in tensors {
+        let (layer, role) = split(tensor);
+        match layers.iter_mut().find(|(name, _)| *name == layer) {
+            Some((_, weights)) => weights.push((role, array(tensor))),
+            None => layers.push((layer, vec![(role, array(tensor))])),
+        }
+    }
+    let mut root = NewGroup::default();
+    if is_legacy {
+        let text = |name: &str, text: &str| (name.to_owned(), Attribute::Text(text.into()));
+        root.attributes = vec![text("backend", "tensorflow"), text("keras_version", "3.0.0")];
+        root.attributes.extend(lists("layer_names", layers.iter().map(|(name, _)| name.clone()).collect()));
+        for (name, members) in layers {
+            let attributes = lists("weight_names", members.iter().map(|(role, _)| role.clone()).collect());
+            root.members.push((name, Member::Group(NewGroup { attributes, members })));
+        }
+    } else {
+        let mut inner = NewGroup::default();
+        for (name, weights) in layers {
+            let members = weights.into_iter().enumerate().map(|(i, (_, array))| (i.to_string(), array)).collect();
+            let vars = NewGroup { attributes: vec![], members };
+            let layer = NewGroup { attributes: vec![], members: vec![("vars".into(), Member::Group(vars))] };
+            inner.members.push((name, Member::Group(layer)));
+        }
+        root.members.push(("layers".into(), Member::Group(inner)));
+    }
+    write(&root)
+}
+
+/// An attribute with a list of names. An attribute has less than 64 KiB, so Keras divides long lists.
+#[cfg(feature = "keras")]
+fn lists(name: &str, texts: Vec<String>) -> Vec<(String, crate::hdf5::Attribute)> {
+    const MOST_BYTES: usize = 60_000;
+    let longest = texts.iter().map(String::len).max().unwrap_or(0).max(1);
+    let attribute = |texts: &[String]| crate::hdf5::Attribute::Texts(texts.to_vec());
+    if texts.len() * longest <= MOST_BYTES {
+        return vec![(name.into(), attribute(&texts))];
+    }
+    let parts = texts.chunks((MOST_BYTES / longest).max(1)).enumerate();
+    parts.map(|(i, part)| (format!("{name}{i}"), attribute(part))).collect()
 }

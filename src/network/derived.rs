@@ -5,7 +5,7 @@ use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 
-#[cfg(feature = "onnx")]
+#[cfg(any(feature = "keras", feature = "onnx"))]
 impl Graph {
     /// The layer that computes a value, and its first input.
     pub(crate) fn layer_of(&self, value: Value) -> Option<(&Layer, Value)> {

@@ -8,7 +8,7 @@ use self::header::Header;
 use crate::archive;
 use crate::dataset::{Dataset, Features};
 use crate::error::{Error, Result};
-use crate::files::from_f16;
+use crate::half::from_f16;
 use crate::shape::Shape;
 
 /// An array of numbers as NumPy stores it, in a `.npy` file or with others in a `.npz` file. Feature `numpy`.

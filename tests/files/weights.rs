@@ -52,6 +52,52 @@ fn a_network_of_pytorch_puts_out_here_what_it_does_there() {
     }
 }
 
+/// A PyTorch module of convolutions, under its attributes' names: by a map, and by the order of its layers.
+/// `tests/files/generate.py` writes the files.
+#[test]
+fn a_module_of_pytorch_is_read_by_a_map_or_an_order() {
+    let stored = |name: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name);
+    let known = std::fs::read(stored("modules_io.safetensors")).unwrap();
+    let known = SafeTensors::deserialize(&known).unwrap();
+    let numbers = |name: &str| -> Vec<f32> {
+        let (words, _) = known.tensor(name).unwrap().data().as_chunks();
+        words.iter().map(|&word| f32::from_le_bytes(word)).collect()
+    };
+    let conv = |activation| Conv::new(4, 3).padding(1).activation(activation);
+    let layers = Network::input([6, 4, 1]).layer(conv(Identity)).batch_norm().activation(Relu);
+    let layers = layers.layer(conv(Tanh)).layer(conv(Relu)).max_pool(2).flatten().dense(8, Relu).dense(5, Identity);
+    let network = layers.build().unwrap();
+    let path = stored("modules.safetensors");
+    let order = ["stem", "norm", "wide", "deep", "hidden", "head"];
+    let mut ours: Vec<&str> = network.parameters().iter().map(Parameter::layer).collect();
+    ours.dedup();
+    let map = order.into_iter().zip(ours);
+    for options in [LoadWeights::new().order(order), LoadWeights::new().map(map)] {
+        for device in devices() {
+            let model = Model::load_weights_with(device, &network, &path, &options).unwrap();
+            let got = model.forward(&numbers("x")).unwrap();
+            for (got, expected) in got.iter().zip(numbers("y")) {
+                // Six layers with sums of at most 36 terms, of numbers around 1: below 256 roundings.
+                let bound = 256.0 * f32::EPSILON * expected.abs().max(1.0);
+                assert!((got - expected).abs() <= bound, "{got} {expected}");
+            }
+        }
+    }
+    let refused = |options: LoadWeights| match Model::load_weights_with(Device::Cpu, &network, &path, &options) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("{options:?}"),
+    };
+    // Without either, the two convolutions of equal shapes have no order.
+    assert!(refused(LoadWeights::new()).contains("order of layers deep and wide: unknown"));
+    assert!(
+        refused(LoadWeights::new().order(["stem"])).contains("LoadWeights::order: expected 6 layers (for conv_1, ")
+    );
+    let twice = ["stem", "norm", "wide", "wide", "hidden", "head"];
+    assert!(refused(LoadWeights::new().order(twice)).contains("LoadWeights::order: wide occurs twice"));
+    let absent = ["stem", "norm", "wide", "steep", "hidden", "head"];
+    assert!(refused(LoadWeights::new().order(absent)).contains("LoadWeights::order: the file has no layer steep"));
+}
+
 fn names(bytes: &[u8]) -> Vec<(String, Vec<usize>)> {
     let (_, header) = SafeTensors::read_metadata(bytes).unwrap();
     let of = |name: String| (name.clone(), header.info(&name).unwrap().shape.clone());
