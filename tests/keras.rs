@@ -154,11 +154,13 @@ fn weights_alone_are_read_and_written() {
         let [copy, own] = [copy, model.clone()].map(|model| model.weights_to_bytes(Naming::Wgrad).unwrap());
         assert!(copy == own, "{format:?}");
     }
-    // Each file is written where KERAS_OUT names a folder, for `generate.py FILE digits`.
+    // Written where KERAS_OUT names a folder, for `generate.py FILE NAME`.
     if let Ok(folder) = std::env::var("KERAS_OUT") {
-        let model = Model::weights_from_bytes(Device::Cpu, &digits(), &stored("digits.h5")).unwrap();
-        for (name, format) in [("out.weights.h5", WeightFormat::KerasWeights), ("out.h5", WeightFormat::KerasH5)] {
-            model.save_weights(PathBuf::from(&folder).join(name), format).unwrap();
+        for name in ["digits", "unet", "sequence", "activations"] {
+            let model = Model::from_keras(Device::Cpu, &stored(&format!("{name}.keras"))).unwrap();
+            for (end, format) in [("weights.h5", WeightFormat::KerasWeights), ("h5", WeightFormat::KerasH5)] {
+                model.save_weights(PathBuf::from(&folder).join(format!("{name}.{end}")), format).unwrap();
+            }
         }
     }
 }

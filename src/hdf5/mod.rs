@@ -26,8 +26,10 @@ pub(crate) const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
 /// The address of what does not exist.
 const UNDEFINED: u64 = u64::MAX;
 
-/// The most steps (objects, messages, links, heap entries) that reading a file may take.
-const MOST_STEPS: u32 = 1 << 22;
+/// The most steps (objects, messages, links, heap entries) that reading a file may take. A small file may take fewer:
+/// `LEAST_STEPS`, and four for each byte.
+const MOST_STEPS: u32 = 1 << 21;
+const LEAST_STEPS: u32 = 1 << 16;
 
 /// The deepest nesting of groups.
 const DEEPEST: usize = 64;
@@ -118,7 +120,8 @@ pub(crate) struct Array<'a> {
 
 impl<'a> File<'a> {
     pub fn read(bytes: &'a [u8]) -> Result<Self> {
-        let bytes = Bytes { bytes, steps: Cell::new(MOST_STEPS) };
+        let of_length = u32::try_from(bytes.len()).unwrap_or(MOST_STEPS).saturating_mul(4).saturating_add(LEAST_STEPS);
+        let bytes = Bytes { bytes, steps: Cell::new(MOST_STEPS.min(of_length)) };
         let mut start = bytes.from(0)?;
         start.expect(SIGNATURE, "an HDF5 file")?;
         let version = start.byte()?;
