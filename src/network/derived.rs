@@ -8,6 +8,7 @@ use crate::shape::Shape;
 #[cfg(any(feature = "keras", feature = "onnx"))]
 impl Graph {
     /// The layer that computes a value, and its first input.
+    #[cfg(feature = "onnx")]
     pub(crate) fn layer_of(&self, value: Value) -> Option<(&Layer, Value)> {
         let Source::Node { node, .. } = value.source else { return None };
         let node = &self.network.nodes[node];
