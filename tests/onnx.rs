@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use wgrad::{Device, Error, Gpu, Model, Onnx};
 
-const CASES: [&str; 15] = [
+const CASES: [&str; 16] = [
     "mlp",
     "mlp_opset_9",
     "lenet",
@@ -22,6 +22,7 @@ const CASES: [&str; 15] = [
     "sequence",
     "sequence_opset_17",
     "squeeze",
+    "elementary",
 ];
 
 fn folder() -> PathBuf {

@@ -93,7 +93,7 @@ fn a_copy_from_its_file_computes_the_same() {
 
 #[test]
 fn layers_and_weights_keep_their_names_and_kinds() {
-    for Case { name, network, .. } in cases::all().into_iter().filter(|case| ["mlp", "cnn"].contains(&case.name)) {
+    for Case { name, network, .. } in cases::all().into_iter().filter(|case| ["mlp", "cnn"].contains(&&*case.name)) {
         let (copy, weights) = Network::from_onnx(&network.to_onnx(&parameters(&network)).unwrap()).unwrap();
         let names = |network: &Network| network.parameters().iter().map(|p| p.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&copy), names(&network), "{name}");

@@ -251,6 +251,21 @@ fn radiance_cache_has_less_noise_than_plain_path_tracing_and_little_bias() {
     }
 }
 
+/// A tenth of the images. The digits 5 to 9, which the loaded model cannot give, are 48.6% of the test images.
+#[test]
+fn finetune_learns_ten_digits_from_a_model_of_five() {
+    let save = folder("finetune").join("digits.onnx").display().to_string();
+    let (printed, output) = started("finetune", &["--rows", "6000", "--batch", "64", "--save", &save]);
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    let percent = |words: &str, digits: &str| {
+        let line = printed.lines().find(|line| line.starts_with(words) && line.contains(digits));
+        after(line.unwrap_or_else(|| panic!("{printed}")), words)
+    };
+    assert!(percent("loaded:", "0 to 4") > 99.0 && percent("loaded:", "all test digits") < 51.4, "{printed}");
+    assert!(percent("trained:", "all test digits") > 85.0, "{printed}");
+    assert!(printed.contains("the same digit for 10000 of 10000 test images"), "{printed}");
+}
+
 /// A few steps on a small picture. Training starts from the filter's result and must improve it.
 #[test]
 fn denoise_learns_within_the_frames_of_a_renderer() {

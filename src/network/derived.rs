@@ -196,3 +196,35 @@ impl Network {
         graph.build(outputs.map(|(end, source)| (end.name.clone(), find(&values, source))).collect::<Vec<_>>())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Activation::*;
+    use crate::Dense;
+
+    #[test]
+    fn a_layer_is_replaced_and_the_others_keep_their_weights() {
+        let old = Network::input(3).dense(4, Relu).dense(2, Identity).named("head").dense(1, Tanh).build().unwrap();
+        let weights = old.initial_parameters(1);
+        let new = old.with_layer("head", Dense::new(5, Identity)).unwrap();
+        let given = new.initial_parameters_from(2, &old, &weights).unwrap();
+        let fresh = new.initial_parameters(2);
+        let shapes: Vec<&[u32]> = new.parameters().iter().map(|p| &p.shape[..]).collect();
+        assert_eq!(shapes, [&[3, 4][..], &[4], &[4, 5], &[5], &[5, 1], &[1]]);
+        for own in new.parameters() {
+            let from = old.parameters().iter().find(|from| from.name == own.name && from.shape == own.shape);
+            let expected = from.map_or(&fresh[own.range()], |from| &weights[from.range()]);
+            assert_eq!(&given[own.range()], expected, "{}", own.name);
+        }
+        assert!(new.initial_parameters_from(2, &old, &weights[1..]).is_err());
+    }
+
+    #[test]
+    fn an_unknown_layer_or_one_that_does_not_fit_is_named() {
+        let network = Network::input(3).dense(4, Relu).named("body").dense(2, Identity).build().unwrap();
+        let fault = |name: &str, layer: Layer| network.with_layer(name, layer).unwrap_err().to_string();
+        assert_eq!(fault("head", Layer::Flatten), "layer to replace: expected one of body, dense_2, got \"head\"");
+        assert!(fault("body", Layer::DepthToSpace(2)).starts_with("layer body (from input [3]): expected "));
+    }
+}

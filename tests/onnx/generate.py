@@ -137,6 +137,17 @@ class Squeeze(nn.Module):
         return y.permute(0, 2, 3, 1)
 
 
+class Elementary(nn.Module):
+    """Functions of one number that are no usual activations."""
+
+    def forward(self, x):
+        y = 0.1 + 0.8 * torch.sigmoid(x)
+        of_any = [torch.abs, torch.asinh, torch.atan, torch.ceil, torch.cos, torch.cosh, torch.erf, torch.exp]
+        of_any += [torch.floor, F.mish, F.relu6, torch.round, torch.sign, torch.sin, torch.sinh, F.softsign]
+        of_small = [torch.acos, torch.asin, torch.atanh, torch.log, torch.reciprocal, torch.sqrt, torch.tan]
+        return torch.cat([f(x) for f in of_any] + [f(y) for f in of_small] + [torch.acosh(y + 1.5)], 1)
+
+
 def mlp():
     return nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 5, bias=False), nn.Tanh(), nn.Linear(5, 3), nn.Softmax(-1))
 
@@ -168,6 +179,7 @@ CASES = {
     "sequence": (Sequence(), (3, 12), {}),
     "sequence_opset_17": (Sequence(), (3, 12), {"dynamo": False, "opset_version": 17}),
     "squeeze": (Squeeze(), (3, 7, 7), {}),
+    "elementary": (Elementary(), (6,), {}),
 }
 
 

@@ -8,7 +8,7 @@ use wgrad::{
 
 /// A network, and whether a copy from its file computes the same bits: then no layer becomes other arithmetic.
 pub struct Case {
-    pub name: &'static str,
+    pub name: String,
     pub network: Network,
     pub is_exact: bool,
 }
@@ -203,9 +203,21 @@ fn pixels() -> Result<Network> {
     g.build([("mask", mask), ("normed", normed)])
 }
 
+/// The files of other programs that `tests/onnx.rs` reads.
+const READ: [&str; 10] =
+    ["mlp", "lenet", "resnet", "shuffle", "unet", "resizing", "encoder", "sequence", "squeeze", "elementary"];
+
+fn read(name: &str) -> Result<Network> {
+    let path = format!("{}/tests/onnx/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
+    Ok(Network::from_onnx(&std::fs::read(path).unwrap())?.0)
+}
+
 pub fn all() -> Vec<Case> {
-    let case = |name, is_exact, network: Result<Network>| Case { name, is_exact, network: network.unwrap() };
-    vec![
+    let case = |name: &str, is_exact, network: Result<Network>| {
+        let network = network.unwrap_or_else(|error| panic!("{name}: {error}"));
+        Case { name: name.into(), is_exact, network }
+    };
+    let own = [
         case("mlp", true, mlp()),
         case("cnn", true, cnn()),
         case("sequence", true, sequence()),
@@ -218,5 +230,7 @@ pub fn all() -> Vec<Case> {
         case("tied", true, tied()),
         case("norms", true, norms()),
         case("pixels", true, pixels()),
-    ]
+    ];
+    let of_pytorch = READ.map(|name| case(&format!("pytorch_{name}"), false, read(name)));
+    own.into_iter().chain(of_pytorch).collect()
 }
