@@ -50,10 +50,11 @@ fn channels_last(shape: &[usize], values: &[f32]) -> Vec<f32> {
     (0..values.len()).map(|i| values[place(i)]).collect()
 }
 
-/// Both sides compute in f32. A result has at most a few hundred roundings of numbers up to `largest`.
+/// Both sides compute in f32. A result has at most a few hundred roundings of numbers up to `largest`. WGSL's `asin` and
+/// others may be off by 1e-3.
 fn assert_close(what: &str, given: &[f32], expected: &[f32]) {
     let largest = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
-    let bound = 256.0 * f32::EPSILON * largest;
+    let bound = if what == "elementary" { 1e-3 } else { 256.0 * f32::EPSILON * largest };
     assert_eq!(given.len(), expected.len(), "{what}");
     for (i, (y, expected)) in given.iter().zip(expected).enumerate() {
         assert!((y - expected).abs() <= bound, "{what}: number {i}: {y}, expected {expected}, bound {bound}");
