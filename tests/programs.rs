@@ -292,6 +292,19 @@ fn learn_an_image_learns_and_shows_what_it_has() {
     assert!(learned[0] < 15.0 && learned[7] > 24.0, "{printed}");
 }
 
+/// Both ways of training learn the image. Times on a busy machine vary, so the test does not compare them.
+#[test]
+fn learn_an_image_compares_fused_training_with_op_by_op() {
+    let (printed, output) =
+        started("learn_an_image", &["--compare", "--size", "64", "--steps", "96", "--batch", "512"]);
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(after(&printed, "fused:"), 96.0);
+    for name in ["fused:", "op by op:"] {
+        let (_, run) = printed.split_once(&format!("\n{name}")).unwrap_or_else(|| panic!("{printed}"));
+        assert!(after(run, "PSNR") > 15.0, "{printed}");
+    }
+}
+
 #[test]
 fn own_layer_checks_its_layer_and_learns_a_picture() {
     let folder = folder("own_layer");

@@ -13,7 +13,7 @@ use crate::common::{self, Result, snapshots};
 use crate::{Args, Learner, pixel_centres, psnr};
 
 /// Training steps per submission. An operating system resets a GPU after some seconds; this takes much less.
-const SUBMISSION: u32 = 16;
+pub const SUBMISSION: u32 = 16;
 
 pub fn run(args: &Args, picture: impl FnOnce() -> RgbImage) -> Result<()> {
     let gpu = args.device.open_gpu()?;
@@ -64,7 +64,7 @@ pub fn run(args: &Args, picture: impl FnOnce() -> RgbImage) -> Result<()> {
 }
 
 /// Trains for this number of steps. Returns their mean loss.
-fn train(learner: &Learner, steps: u32) -> Result<f64> {
+pub fn train(learner: &Learner, steps: u32) -> Result<f64> {
     let training = &learner.training;
     let mut encoder = learner.gpu.device().create_command_encoder(&Default::default());
     training.record_clear_metrics(&mut encoder);
@@ -75,14 +75,14 @@ fn train(learner: &Learner, steps: u32) -> Result<f64> {
 }
 
 /// The image that the network computes.
-fn render(learner: &Learner, picture: &RgbImage) -> Result<RgbImage> {
+pub fn render(learner: &Learner, picture: &RgbImage) -> Result<RgbImage> {
     let colours = learner.trainer.model().forward(&pixel_centres(picture))?;
     let bytes = colours.iter().map(|c| (c.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
     Ok(RgbImage::from_raw(picture.width(), picture.height(), bytes).ok_or("expected a colour for each pixel")?)
 }
 
 /// The mean squared error of two images, with values scaled to 0 to 1.
-fn squared_error(a: &RgbImage, b: &RgbImage) -> f64 {
+pub fn squared_error(a: &RgbImage, b: &RgbImage) -> f64 {
     let square = |(&a, &b): (&u8, &u8)| ((f64::from(a) - f64::from(b)) / 255.0).powi(2);
     a.as_raw().iter().zip(b.as_raw()).map(square).sum::<f64>() / a.as_raw().len() as f64
 }

@@ -7,12 +7,17 @@
 //! curves.svg and comparison.svg.
 //! `--headless` takes about 2 minutes on two CPU cores with a software adapter.
 //!
+//! With `--compare` it trains two networks for equal times, one as usual and one with an op for each layer
+//! (`TrainerConfig::op_by_op`), in turns. It prints the PSNR of both.
+//!
 //!     cargo run --release --example learn_an_image
 //!     cargo run --release --example learn_an_image -- --headless --image FILE
+//!     cargo run --release --example learn_an_image -- --compare
 
 #[macro_use]
 #[path = "../common/mod.rs"]
 mod common;
+mod comparison;
 mod headless;
 mod landscape;
 mod window;
@@ -40,7 +45,10 @@ struct Args {
     /// Runs without a window, and writes images and plots
     #[arg(long)]
     headless: bool,
-    /// Number of training steps with --headless
+    /// Trains without a window and prints the PSNR beside that of training op by op, after equal times
+    #[arg(long, conflicts_with = "headless")]
+    compare: bool,
+    /// Number of training steps with --headless or --compare
     #[arg(long, default_value_t = 1024, value_parser = integer(1..=u32::MAX))]
     steps: u32,
     /// Batch size, in pixels
@@ -63,7 +71,11 @@ fn main() -> ExitCode {
         // The file is read first, because it may be invalid. The landscape is drawn last, because that takes seconds.
         let file = args.image.as_ref().map(|file| common::picture::load_at_most(file, args.size)).transpose()?;
         let picture = || file.unwrap_or_else(|| landscape::draw(args.size));
-        if args.headless { headless::run(&args, picture) } else { window::run(&args, picture) }
+        match args {
+            Args { headless: true, .. } => headless::run(&args, picture),
+            Args { compare: true, .. } => comparison::run(&args, picture),
+            _ => window::run(&args, picture),
+        }
     };
     common::exit_code(run())
 }
@@ -79,16 +91,24 @@ impl Learner {
     /// The finest level of the hash grid has the resolution of the image. Adam has the parameters of Instant NGP. If
     /// `steps` is given, the learning rate decays over these steps; else it is constant.
     fn new(gpu: Gpu, args: &Args, picture: &RgbImage, steps: Option<u32>) -> Result<Self> {
+        Self::with_ops(gpu, args, picture, steps, false)
+    }
+
+    /// `op_by_op`: see [`TrainerConfig::op_by_op`].
+    fn with_ops(gpu: Gpu, args: &Args, picture: &RgbImage, steps: Option<u32>, op_by_op: bool) -> Result<Self> {
         let (width, height) = picture.dimensions();
         let finest = width.max(height);
         let base_resolution = HashGrid::default().base_resolution.min(finest);
         let grid = HashGrid { levels: 8, log2_hashmap_size: 15, base_resolution, ..HashGrid::default() }.up_to(finest);
         let hidden = (0..4).fold(Network::input(2).encoding(grid), |network, _| network.dense(64, Relu));
         let network = hidden.dense(3, Identity).build()?;
-        println!("{}", network.summary());
+        if !op_by_op {
+            println!("{}", network.summary());
+        }
 
         let schedule = steps.map_or(Schedule::constant(), |steps| Schedule::cosine(steps, 0.05));
-        let config = TrainerConfig { batch: args.batch, seed: args.seed, schedule, ..TrainerConfig::default() };
+        let config =
+            TrainerConfig { batch: args.batch, seed: args.seed, schedule, op_by_op, ..TrainerConfig::default() };
         let adam = Adam { learning_rate: 0.01, beta2: 0.99, epsilon: 1e-15, ..Adam::default() };
         let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, adam, config)
             .map_err(|e| options::suggest_smaller("--batch", e))?;

@@ -87,18 +87,10 @@ fn of_entry(features: u32) -> &'static str {
     }
 }
 
-/// For texts of other kernels: appends `fn NAME(point: vec4f, level: vec4u) -> Features`, which returns the features
-/// of a point in a level, and the functions that it calls. Their names begin with `prefix`, which must differ between
-/// grids with other options. The table lies in an array of vec4f and begins at number `table`.
-pub(crate) fn interpolation(
-    texts: &mut Vec<String>,
-    (grid, dimensions): (HashGrid, u32),
-    (parameters, table): (&str, u32),
-    name: &str,
-    prefix: &str,
-) {
+/// The statements of `entry_of_table(i)` for a table that begins at number `table` of an array of vec4f.
+pub(crate) fn grid_entry(parameters: &str, table: u32, features: u32) -> String {
     let first = table / 4;
-    let entry = match grid.features_per_level {
+    match features {
         1 => format!("return {parameters}[{first}u + i / 4u][i % 4u];"),
         2 => {
             let quad = format!("let quad = {parameters}[{first}u + i / 2u];");
@@ -109,7 +101,20 @@ pub(crate) fn interpolation(
             let quad = |k: u32| format!("{parameters}[{}u + i * 2u]", first + k);
             format!("return mat2x4f({}, {});", quad(0), quad(1))
         }
-    };
+    }
+}
+
+/// For texts of other kernels: appends `fn NAME(point: vec4f, level: vec4u) -> Features`, which returns the features
+/// of a point in a level, and the functions that it calls. Their names begin with `prefix`, which must differ between
+/// grids with other options. The table lies in an array of vec4f and begins at number `table`.
+pub(crate) fn interpolation(
+    texts: &mut Vec<String>,
+    (grid, dimensions): (HashGrid, u32),
+    (parameters, table): (&str, u32),
+    name: &str,
+    prefix: &str,
+) {
+    let entry = grid_entry(parameters, table, grid.features_per_level);
     let text = format!("{FUNCTIONS}{SOURCE}").replace("Features", of_entry(grid.features_per_level));
     let text = with_options(&text.replace("return table[i];", &entry), grid, dimensions);
     excerpt(texts, &text, "interpolated", |called| match called {

@@ -13,7 +13,7 @@ pub(crate) struct Octets<'a> {
     pub written: bool,
     /// Whether rows that are accessed as octets begin at multiples of eight numbers, so that words have 64 bits.
     pub wide: bool,
-    /// Whether the kernel stores rows that are no whole octets, from `thin`.
+    /// Whether the kernel also reads pairs of numbers, and stores rows that are no whole octets: pairs, and `thin`.
     pub thin: bool,
 }
 
@@ -29,7 +29,11 @@ impl Octets<'_> {
         let functions = expand(
             functions,
             &[("pair", 4)],
-            &[("BUFFER is written", written), ("thin rows of BUFFER are stored", written && thin)],
+            &[
+                ("BUFFER is written", written),
+                ("BUFFER has thin rows", thin),
+                ("thin rows of BUFFER are stored", written && thin),
+            ],
         );
         format!("@group(0) @binding({binding}) var<storage, {access}> {name}: array<{numbers}>;\n")
             + &functions.replace("BUFFER", name)

@@ -289,11 +289,11 @@ fn pair_{i}(x: u32, column: u32) -> vec2f {{
                     self.name(op.x),
                     op.output.columns() - 1,
                 );
-                self.encoding(op.x, op.output)
+                self.encoding(op.x, op.output, None)
             }
             Phase::Grid(op) => {
                 self.grid(i, op);
-                self.encoding(op.x, op.y)
+                self.encoding(op.x, op.y, Some(op.y.columns() / op.levels.rows()))
             }
             Phase::Thin(thin) => self.thin(thin),
             Phase::Loss(op) => {
@@ -310,8 +310,12 @@ fn pair_{i}(x: u32, column: u32) -> vec2f {{
         Call::Phase(format!("phase_{i}"))
     }
 
-    fn encoding(&self, x: Tensor, y: Tensor) -> String {
-        let text = text!("software/narrow_rows.encode.wgsl.in").replace("_T(", &format!("_{}(", self.name(y)));
+    /// `features`: those of an entry, if it is a grid.
+    fn encoding(&self, x: Tensor, y: Tensor, features: Option<u32>) -> String {
+        let text = expand(text!("software/narrow_rows.encode.wgsl.in"), &[], &[("a grid encodes", features.is_some())]);
+        let text = text.replace("_T(", &format!("_{}(", self.name(y)));
+        let text = text.replace("LEVELS_PHASE", if features.is_some() { ", level, next_level" } else { "" });
+        let text = text.replace("FEATURES_PHASE", &format!("{}u", features.unwrap_or(1)));
         let text = text.replace("INPUTS_PHASE", &format!("{}u", x.columns()));
         let text = text.replace("COLUMNS_PHASE", &format!("{}u", y.columns()));
         text.replace("X_PHASE", &self.word(x)).replace("Y_PHASE", &self.word(y))
@@ -324,7 +328,9 @@ fn pair_{i}(x: u32, column: u32) -> vec2f {{
         let table = ("PARAMETERS", self.op.place(op.table).1);
         let (options, prefix) = ((op.options, dimensions), format!("grid_{i}_"));
         interpolation(&mut texts, options, table, &format!("level_{i}"), &prefix);
+        let pair = format!("return pair_of_{}({}u + i);", self.name(op.table), table.1 / 2);
         for text in texts {
+            let text = if features == 2 { text.replace(&grid_entry(table.0, table.1, 2), &pair) } else { text };
             // Quads of parameters are read by a function.
             let mut parts = text.split("PARAMETERS[");
             let mut text = parts.next().unwrap_or_default().to_owned();
@@ -344,16 +350,15 @@ fn pair_{i}(x: u32, column: u32) -> vec2f {{
             false => "0.0".into(),
         });
         let point = axes.collect::<Vec<_>>().join(", ");
-        let level = |column: &str| format!("level_{i}(point, levels_{i}[{column} / {features}u])");
         let pair = match features {
-            1 => format!("vec2f({}, {})", level("column"), level(&format!("min(column + 1u, {}u)", levels - 1))),
-            2 => level("column"),
-            _ => format!("select({0}.xy, {0}.zw, column % 4u == 2u)", level("column")),
+            1 => format!("vec2f(level_{i}(point, level), level_{i}(point, next_level))"),
+            2 => format!("level_{i}(point, level)"),
+            _ => format!("select({0}.xy, {0}.zw, column % 4u == 2u)", format!("level_{i}(point, level)")),
         };
         self.text += &format!(
             "\nconst levels_{i} = array<vec4u, {levels}>({});
 
-fn pair_{i}(x: u32, column: u32) -> vec2f {{
+fn pair_{i}(x: u32, column: u32, level: vec4u, next_level: vec4u) -> vec2f {{
     let point = vec4f({point});
     return {pair};
 }}\n",
