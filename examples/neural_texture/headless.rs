@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use bytemuck::Zeroable;
@@ -12,6 +11,7 @@ use wgrad::{Gpu, wgpu};
 
 use crate::Args;
 use crate::baselines::{BC1, BC1_AND_BC5, Coded, Jpegs, blocks};
+use crate::common::passes::read_buffer;
 use crate::common::plot::{self, Curve, Panel};
 use crate::common::{self, Result, picture};
 use crate::file::Compressed;
@@ -94,9 +94,8 @@ fn compress(gpu: &Gpu, args: &Args, textures: &Textures) -> Result<Compressed> {
             learner.record_rounding(&mut encoder);
         }
         learner.training.record_metrics(&mut encoder);
-        let metrics = read(gpu, encoder, learner.training.metrics_buffer())?;
-        let metrics: RowMetrics = bytemuck::pod_read_unaligned(&metrics[..size_of::<RowMetrics>()]);
-        let loss = f64::from(metrics.loss) / f64::from(metrics.rows);
+        let RowMetrics { loss, rows, .. } = read_buffer(gpu, encoder, learner.training.metrics_buffer())?[0];
+        let loss = f64::from(loss) / f64::from(rows);
         if !loss.is_finite() {
             return Err("the loss is no longer finite".into());
         }
@@ -108,7 +107,8 @@ fn compress(gpu: &Gpu, args: &Args, textures: &Textures) -> Result<Compressed> {
     let packing = Packing::new(gpu, &pyramid, &learner.trainer.model())?;
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     packing.record(&mut encoder);
-    let latents = read(gpu, encoder, &packing.latents)?[..pyramid.words() as usize * 4].to_vec();
+    let mut latents: Vec<u8> = read_buffer(gpu, encoder, &packing.latents)?;
+    latents.truncate(pyramid.words() as usize * 4);
     Ok(Compressed { pyramid, latents, decoder: packing.decoder.parameters()? })
 }
 
@@ -117,7 +117,7 @@ fn decode(gpu: &Gpu, viewer: &Viewer, size: u32, level: usize) -> Result<Vec<[u8
     let count = (size >> level).pow(2);
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     viewer.record_decode(&mut encoder, &View { lod: level as f32, ..View::zeroed() }, count);
-    let bytes = read(gpu, encoder, &viewer.texels)?;
+    let bytes: Vec<u8> = read_buffer(gpu, encoder, &viewer.texels)?;
     let texels = bytes.chunks_exact(12).take(count as usize);
     Ok(texels.map(|t| [t[0], t[1], t[2], t[4], t[5], t[6], t[8], t[9], t[10]]).collect())
 }
@@ -177,7 +177,7 @@ fn draw_plane(path: &Path, gpu: &Gpu, viewer: &Viewer) -> Result<()> {
                 wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(width * 4), rows_per_image: None };
             let to = wgpu::TexelCopyBufferInfo { buffer: &copied, layout };
             encoder.copy_texture_to_buffer(target.as_image_copy(), to, target.size());
-            let pixels = read(gpu, encoder, &copied)?;
+            let pixels: Vec<u8> = read_buffer(gpu, encoder, &copied)?;
             for (i, pixel) in (0..).zip(pixels.chunks_exact(4)) {
                 let at = (column as u32 * width + i % width, row as u32 * height + i / width);
                 picture.put_pixel(at.0, at.1, image::Rgb([pixel[0], pixel[1], pixel[2]]));
@@ -186,16 +186,4 @@ fn draw_plane(path: &Path, gpu: &Gpu, viewer: &Viewer) -> Result<()> {
     }
     let png = picture::encode_png(&picture, picture.width(), picture.height(), ExtendedColorType::Rgb8)?;
     common::write_file(path, png)
-}
-
-/// Submits the encoder, waits, and reads a buffer.
-fn read(gpu: &Gpu, encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Result<Vec<u8>> {
-    let (device, queue) = (gpu.device(), gpu.queue());
-    queue.submit([encoder.finish()]);
-    let (sender, receiver) = channel();
-    // The receiver lives until the end of the function, so send cannot fail.
-    let read = move |read: std::result::Result<wgpu::util::DownloadBuffer, _>| sender.send(read).unwrap_or_default();
-    wgpu::util::DownloadBuffer::read_buffer(device, queue, &buffer.slice(..), read);
-    device.poll(wgpu::PollType::wait_indefinitely())?;
-    Ok(receiver.recv()??.to_vec())
 }

@@ -6,9 +6,11 @@ use bytemuck::{Pod, Zeroable};
 use wgrad::{Adam, Forward, Gpu, Loss, Model, Network, Schedule, Trainer, TrainerConfig, Training, wgpu};
 
 use crate::common::Result;
-use crate::common::passes::Pass;
+use crate::common::passes::{Pass, storage_buffer};
 use crate::material::{CHANNELS, Material};
 use crate::pyramid::{EXTRAS, FIRST_LAYER, Pyramid};
+
+const RANDOM: &str = include_str!("../common/random.wgsl");
 
 /// Samples of a step.
 const BATCH: u32 = 4096;
@@ -196,12 +198,11 @@ fn as_resource<'a>((binding, buffer): (u32, &'a wgpu::Buffer)) -> (u32, wgpu::Bi
 }
 
 fn training_module(gpu: &Gpu, pyramid: &Pyramid) -> wgpu::ShaderModule {
-    let source = wgpu::ShaderSource::Wgsl((pyramid.wgsl() + include_str!("training.wgsl")).into());
+    let source = wgpu::ShaderSource::Wgsl((pyramid.wgsl() + RANDOM + include_str!("training.wgsl")).into());
     gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("training"), source })
 }
 
+/// A buffer of words. Its size is a multiple of 16 bytes.
 pub fn buffer(gpu: &Gpu, words: u32) -> wgpu::Buffer {
-    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-    let size = (u64::from(words) * 4).next_multiple_of(16);
-    gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    storage_buffer(gpu.device(), (u64::from(words) * 4).next_multiple_of(16))
 }

@@ -5,7 +5,7 @@
 //! The window shows a plane with the material during training: the original textures on the left, the compressed ones
 //! on the right. Drag to move, use the wheel to zoom.
 //!
-//! With `--headless` it trains, writes material_*.safetensors, and reads these files again. It prints their bits per
+//! With `--headless` it trains, writes material.safetensors, and reads this file again. It prints their bits per
 //! texel and PSNR beside JPEG and BC. It writes crops.png and plane.png (images of the material), results.csv and
 //! curves.svg.
 //!
@@ -41,10 +41,10 @@ struct Args {
     #[arg(long, default_value_t = 512, value_parser = integer(64..=2048))]
     size: u32,
     /// Bits of a latent
-    #[arg(long, default_value_t = 4, value_parser = integer(1..=8))]
+    #[arg(long, default_value_t = 3, value_parser = integer(1..=8))]
     bits: u32,
     /// Number of training steps with --headless
-    #[arg(long, default_value_t = 6144, value_parser = integer(1..=u32::MAX))]
+    #[arg(long, default_value_t = 10_000, value_parser = integer(1..=u32::MAX))]
     steps: u32,
     /// Seed of the initial weights and the samples
     #[arg(long, default_value_t = 0, value_parser = seed)]

@@ -30,33 +30,20 @@ struct Sample {
     lod: f32,
 }
 
-// Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020: pcg3d.
-fn random(key: vec3u) -> vec3u {
-    var v = key * 1664525u + 1013904223u;
-    v.x += v.y * v.z;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    v ^= v >> vec3u(16u);
-    v.x += v.y * v.z;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    return v;
-}
-
 // Nine tenths of the samples are texel centres of a mip level. The others are anywhere, between texels and levels.
 // Level k + 1 has a quarter of the samples of level k, since it has a quarter of the texels.
 fn sample(row: u32) -> Sample {
     let number = samples.first + row;
     let r = random(vec3u(number, samples.seed, 1u));
-    let u = (f32(r.x >> 8u) + 1.0) / 16777216.0;
-    let lod = min(-0.5 * log2(u), log2(f32(SIZE)));
+    let lod = min(-0.5 * log2(1.0 - r.x), log2(f32(SIZE)));
     // Roberts' sequence covers the texels evenly. The fractions are of 2^32.
-    let place = vec2f((number * vec2u(3242174889u, 2447445414u) + random(vec3u(samples.seed, 0u, 2u)).xy) >> vec2u(8u));
-    if r.y % 10u == 0u {
-        return Sample(place / 16777216.0, lod);
+    let start = vec2u(16777216.0 * random(vec3u(samples.seed, 0u, 2u)).xy) << vec2u(8u);
+    let place = vec2f((number * vec2u(3242174889u, 2447445414u) + start) >> vec2u(8u)) / 16777216.0;
+    if r.y < 0.1 {
+        return Sample(place, lod);
     }
     let texels = f32(SIZE >> u32(lod));
-    return Sample((floor(place / 16777216.0 * texels) + 0.5) / texels, floor(lod));
+    return Sample((floor(place * texels) + 0.5) / texels, floor(lod));
 }
 
 fn write_target(row: u32, at: Sample) {

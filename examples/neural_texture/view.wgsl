@@ -53,11 +53,6 @@ fn decode(@builtin(global_invocation_id) id: vec3u) {
     texels[id.x * 3u + 2u] = bytes(texel.surface);
 }
 
-@vertex
-fn corners(@builtin(vertex_index) i: u32) -> @builtin(position) vec4f {
-    return vec4f(f32(i & 1u) * 4.0 - 1.0, f32(i >> 1u) * 4.0 - 1.0, 0.0, 1.0);
-}
-
 // The place on the material that a pixel shows.
 fn place_of(pixel: vec2f) -> vec2f {
     let at = (pixel - 0.5 * view.size) / view.size.y;

@@ -4,9 +4,11 @@ use bytemuck::{Pod, Zeroable};
 use wgrad::{Gpu, Model, wgpu};
 
 use crate::common::Result;
-use crate::common::passes::{bind_group, fullscreen_pipeline};
+use crate::common::passes::{bind_group, fullscreen_pipeline, render_pass};
 use crate::learner::{Textures, buffer};
 use crate::pyramid::Pyramid;
+
+const SCREEN: &str = include_str!("../common/screen.wgsl");
 
 /// Uniforms of a frame: see `view.wgsl`.
 #[repr(C)]
@@ -42,7 +44,7 @@ impl Viewer {
     ) -> Result<Self> {
         let device = gpu.device();
         let function = decoder.wgsl("decoder")?.bound_at(1, 0);
-        let source = format!("{}{function}{}", pyramid.wgsl(), include_str!("view.wgsl"));
+        let source = format!("{}{SCREEN}{function}{}", pyramid.wgsl(), include_str!("view.wgsl"));
         let source = wgpu::ShaderSource::Wgsl(source.into());
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("view"), source });
         let view = buffer(gpu, (size_of::<View>() / 4) as u32);
@@ -65,7 +67,7 @@ impl Viewer {
         let stored = [&read[..], &[(7, texels.as_entire_binding())]].concat();
         let decoded = [(0, &stored[..]), (1, &weights)]
             .map(|(i, resources)| bind_group(device, &decode.get_bind_group_layout(i), resources));
-        Ok(Self { gpu: gpu.clone(), view: view.clone(), texels: texels.clone(), draw, drawn, decode, decoded })
+        Ok(Self { gpu: gpu.clone(), view, texels, draw, drawn, decode, decoded })
     }
 
     /// Records decoding `texels` texels of the view's level. Once per submission, because it writes uniforms.
@@ -82,12 +84,7 @@ impl Viewer {
     /// Records drawing the lit plane. Once per submission, because it writes uniforms.
     pub fn record_draw(&self, encoder: &mut wgpu::CommandEncoder, view: &View, target: &wgpu::Texture) {
         self.gpu.queue().write_buffer(&self.view, 0, bytemuck::bytes_of(view));
-        let target = &target.create_view(&Default::default());
-        let ops = wgpu::Operations::default();
-        let colour = wgpu::RenderPassColorAttachment { view: target, depth_slice: None, resolve_target: None, ops };
-        let color_attachments = &[Some(colour)];
-        let mut pass =
-            encoder.begin_render_pass(&wgpu::RenderPassDescriptor { color_attachments, ..Default::default() });
+        let mut pass = render_pass(encoder, &target.create_view(&Default::default()));
         pass.set_pipeline(&self.draw);
         for (i, group) in (0..).zip(&self.drawn) {
             pass.set_bind_group(i, group, &[]);
