@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::pass::Pass;
 use common::*;
 use wgrad::Activation::{Identity, Relu, Tanh};
@@ -345,6 +347,56 @@ fn async_forms_work_where_the_app_polls() {
 }
 
 /// A buffer that is too short or lacks the usage STORAGE is an error.
+/// A pass in slices writes the same bits as a whole one. A slice whose encoder is dropped makes the pass start over.
+#[test]
+fn a_forward_pass_in_slices_over_several_submissions_equals_a_whole_one() {
+    let gpu = gpu();
+    let (device, queue) = (gpu.device(), gpu.queue());
+    let mut network = Network::input([8, 8, 3]);
+    for _ in 0..3 {
+        network = network.conv(4, 3, Relu).batch_norm();
+    }
+    let network = network.flatten().dense(5, Identity).build().unwrap();
+    let model = wgrad::Model::new(gpu, &network, &network.initial_parameters(3)).unwrap();
+    let values = Random(4).f32s(2 * 8 * 8 * 3);
+    let input = storage(device, bytemuck::cast_slice(&values));
+    let output = storage(device, &[0; 40]);
+    let forward = model.prepare_forward(&input, &output, 2).unwrap();
+    let expected = model.forward(&values).unwrap();
+
+    let slice = |budget: Duration| {
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let is_whole = forward.record_within(&mut encoder, budget);
+        queue.submit([encoder.finish()]);
+        device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        is_whole
+    };
+    let calls = |budget: Duration| {
+        // The outputs of the earlier pass must not be taken for those of this one.
+        queue.write_buffer(&output, 0, &[0; 40]);
+        let calls = 1 + (0..100).take_while(|_| !slice(budget)).count();
+        assert_eq!(read::<f32>(device, queue, &output), expected);
+        calls
+    };
+    assert!(!slice(Duration::ZERO));
+    let ops = calls(Duration::from_secs(1));
+    assert!(ops >= 6, "a call for each op that has not been measured, {ops}");
+    assert_eq!(calls(Duration::from_secs(1000)), 1);
+    assert_eq!(calls(Duration::from_nanos(1)), ops);
+
+    assert!(!slice(Duration::from_nanos(1)) && !slice(Duration::from_nanos(1)));
+    let mut dropped = device.create_command_encoder(&Default::default());
+    assert!(!forward.record_within(&mut dropped, Duration::from_nanos(1)));
+    drop(dropped);
+    assert_eq!(calls(Duration::from_nanos(1)), ops);
+
+    assert!(!slice(Duration::from_nanos(1)));
+    let mut encoder = device.create_command_encoder(&Default::default());
+    forward.record_forward(&mut encoder);
+    queue.submit([encoder.finish()]);
+    assert_eq!(calls(Duration::from_nanos(1)), ops);
+}
+
 #[test]
 fn buffers_that_are_too_short_are_refused() {
     let (device, queue) = own_device();

@@ -265,7 +265,7 @@ impl GpuExecutor {
     }
 
     /// Records some ops of a step with timestamps at their start and end.
-    pub(super) fn record_timed(
+    pub(crate) fn record_timed(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         ops: Range<usize>,

@@ -6,7 +6,9 @@ mod dispatches;
 mod executor;
 mod limits;
 mod memory;
+pub(crate) mod pending_reads;
 mod pipelines;
+mod readback_tokens;
 mod recorder;
 pub(crate) mod timing;
 mod traffic;
@@ -27,6 +29,7 @@ pub(crate) use executor::{GpuExecutor, Region};
 pub use limits::{optional_features, required_limits};
 pub(crate) use memory::Reading;
 use pipelines::Pipelines;
+pub(crate) use readback_tokens::Tokens;
 pub use recorder::Recorder;
 pub use traffic::Traffic;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]

@@ -3,6 +3,7 @@
 mod forward;
 mod inference;
 mod scoring;
+mod slices;
 
 use crate::activation::Activation;
 use crate::device::Device;

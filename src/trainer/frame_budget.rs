@@ -4,22 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::loss_totals::Totals;
-use super::readback_tokens::Tokens;
 use crate::callback_future::lock;
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::gpu::pending_reads::PendingReads;
+use crate::gpu::timing::{PassTimes, updated_estimate};
 use crate::gpu::{Gpu, GpuExecutor};
 use crate::history::Evaluation;
 use crate::plan::{Role, RowMetrics};
-
-/// The largest number of calls whose results have not arrived.
-const MOST_PENDING: usize = 3;
-
-/// Size of the timestamps in a call's staging buffer, in bytes. They follow the totals and precede the call's token.
-const TIMESTAMPS: u64 = 16;
-
-/// Alignment of resolved timestamps, in bytes.
-const RESOLVE_ALIGNMENT: u64 = wgpu::QUERY_RESOLVE_BUFFER_ALIGNMENT;
 
 /// Results of the steps of one [`record_within`](crate::Training::record_within) call.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,9 +30,8 @@ pub struct Frame {
 
 /// Calls whose results have not arrived, and the measurements.
 pub(super) struct Frames {
-    slots: [wgpu::Buffer; MOST_PENDING],
-    timing: Option<Timing>,
-    tokens: Tokens,
+    reads: Arc<PendingReads>,
+    timing: Option<PassTimes>,
     /// How the totals become a loss and an accuracy.
     totals: Totals,
     state: Mutex<State>,
@@ -52,20 +43,8 @@ impl std::fmt::Debug for Frames {
     }
 }
 
-/// Timestamps of passes.
-#[derive(Debug)]
-struct Timing {
-    queries: wgpu::QuerySet,
-    resolved: wgpu::Buffer,
-    /// Seconds of a timestamp tick.
-    period: f64,
-}
-
 #[derive(Default)]
 pub(super) struct State {
-    busy: [bool; MOST_PENDING],
-    /// The token in each slot.
-    held: [u32; MOST_PENDING],
     /// Number of calls so far.
     calls: u64,
     /// The newest result that has arrived.
@@ -78,12 +57,6 @@ pub(super) struct State {
 /// The largest total of saved budgets, in seconds. When it is reached, a step runs, however long it is expected to
 /// take.
 const MOST_SAVED: f64 = 1.0;
-
-/// The largest factor by which one measurement raises the estimated step time. It limits the effect of a single
-/// delay.
-const MOST_SLOWER: f64 = 4.0;
-/// The largest factor by which one measurement lowers the estimated step time.
-const MOST_FASTER: f64 = 16.0;
 
 /// Estimates how many steps fit a budget.
 #[derive(Debug, Default)]
@@ -124,32 +97,16 @@ impl StepEstimate {
         if !warm {
             return;
         }
-        let new = seconds / f64::from(steps);
-        self.step = Some(match self.step {
-            // The geometric mean: it moves little with noise, and far after a measurement that was delayed.
-            Some(old) if new <= old => (old * new).sqrt().max(old / MOST_FASTER),
-            // A coarse clock can measure 0, which cannot be scaled.
-            Some(old) if old > 0.0 => new.min(MOST_SLOWER * old),
-            _ => new,
-        });
+        self.step = Some(updated_estimate(self.step, seconds / f64::from(steps)));
         self.last = steps;
     }
 }
 
 impl Frames {
     pub(super) fn new(gpu: &Gpu, totals: Totals) -> Result<Self> {
-        gpu.check_alive()?;
-        let slot = || gpu.staging(totals.bytes() + TIMESTAMPS + Tokens::BYTES);
-        let timing = match gpu.has_timestamps() {
-            false => None,
-            true => Some(Timing {
-                queries: gpu.query_set(2 * MOST_PENDING as u32)?,
-                resolved: gpu.query_buffer(MOST_PENDING as u64 * RESOLVE_ALIGNMENT)?,
-                period: gpu.tick(),
-            }),
-        };
-        let tokens = Tokens::new(gpu)?;
-        Ok(Self { slots: [slot()?, slot()?, slot()?], timing, tokens, totals, state: Mutex::default() })
+        let reads = Arc::new(PendingReads::new(gpu, totals.bytes() + PassTimes::BYTES)?);
+        let timing = PassTimes::new(gpu, 1)?;
+        Ok(Self { reads, timing, totals, state: Mutex::default() })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -162,101 +119,60 @@ impl Frames {
         budget: Duration,
         executor: &GpuExecutor,
     ) -> u32 {
-        let Some(pending) = self.begin(budget) else { return 0 };
-        let PendingCall { slot, steps, token, .. } = pending;
-        let [begin, end] = [0, 1].map(|i| (2 * slot + i) as u32);
+        let mut state = self.state();
+        state.calls += 1;
+        let call = state.calls;
+        let Some(read) = self.reads.begin(call).filter(|_| !state.paused) else { return 0 };
+        let steps = state.estimate.steps(budget.as_secs_f64());
+        if steps == 0 {
+            return 0;
+        }
+        let warm = state.estimate.warm;
+        drop(state);
         encoder.clear_buffer(executor.of(Role::RowMetrics), 0, None);
         {
-            let timestamp_writes = self.timing.as_ref().map(|timing| wgpu::ComputePassTimestampWrites {
-                query_set: &timing.queries,
-                beginning_of_pass_write_index: Some(begin),
-                end_of_pass_write_index: Some(end),
-            });
+            let timestamp_writes = self.timing.as_ref().map(|times| times.writes(read.slot, 0));
             let label = Some("training within a budget");
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label, timestamp_writes });
             executor.record_steps(&mut pass, steps);
             executor.record_report(&mut pass);
         }
-        let (staging, metrics) = (&self.slots[slot], self.totals.bytes());
-        encoder.copy_buffer_to_buffer(executor.of(Role::Totals), 0, staging, 0, metrics);
-        if let Some(timing) = &self.timing {
-            let offset = slot as u64 * RESOLVE_ALIGNMENT;
-            encoder.resolve_query_set(&timing.queries, begin..end + 1, &timing.resolved, offset);
-            encoder.copy_buffer_to_buffer(&timing.resolved, offset, staging, metrics, TIMESTAMPS);
+        let metrics = self.totals.bytes();
+        encoder.copy_buffer_to_buffer(executor.of(Role::Totals), 0, read.staging(), 0, metrics);
+        if let Some(times) = &self.timing {
+            times.record(encoder, read.slot, 1, (read.staging(), metrics));
         }
-        self.tokens.record(encoder, token, staging, metrics + TIMESTAMPS);
-        let gpu = executor.gpu().clone();
-        executor.gpu().record_map(encoder, staging, move |mapped| {
-            if mapped.is_ok() {
-                pending.arrive(&gpu);
-            }
-        });
+        let pending = PendingCall { frames: self.clone(), call, steps, warm, clock: Clock::start() };
+        read.record(executor.gpu(), encoder, move |words| pending.arrive(&words));
         steps
-    }
-
-    /// Takes a slot, if one is free and there is a step to record.
-    fn begin(self: &Arc<Self>, budget: Duration) -> Option<PendingCall> {
-        let mut state = self.state();
-        state.calls += 1;
-        let slot = state.busy.iter().position(|busy| !busy).filter(|_| !state.paused)?;
-        let steps = state.estimate.steps(budget.as_secs_f64());
-        if steps == 0 {
-            return None;
-        }
-        state.busy[slot] = true;
-        let (warm, call) = (state.estimate.warm, state.calls);
-        let token = Tokens::of(call, state.held[slot]);
-        Some(PendingCall { frames: self.clone(), slot, call, token, steps, warm, clock: Clock::start() })
     }
 }
 
-/// A used slot. It is freed when this is dropped: after the results have arrived, or with an encoder that was never
-/// submitted.
+/// A call whose results have not arrived.
 struct PendingCall {
     frames: Arc<Frames>,
-    slot: usize,
     call: u64,
-    /// The token that the slot holds when this call's results have arrived.
-    token: u32,
     steps: u32,
     /// Whether the results of a call had arrived when this call began.
     warm: bool,
     clock: Clock,
 }
 
-impl Drop for PendingCall {
-    fn drop(&mut self) {
-        self.frames.state().busy[self.slot] = false;
-    }
-}
-
 impl PendingCall {
-    /// Takes the results from the mapped slot and reports them. If they belong to another call, `wgpu` has rejected
-    /// the submission: nothing is reported or measured.
-    fn arrive(self, gpu: &Gpu) {
-        let Some(words) = gpu.take_mapped(&self.frames.slots[self.slot]) else { return };
+    /// Reports the results.
+    fn arrive(self, words: &[u32]) {
         let totals = &self.frames.totals;
-        let (metrics, rest) = words.split_at(totals.bytes() as usize / 4);
-        let (timestamps, token) = rest.split_at(TIMESTAMPS as usize / 4);
-        if token.first() != Some(&self.token) {
-            return;
-        }
+        let (metrics, timestamps) = words.split_at(totals.bytes() as usize / 4);
         let metrics = RowMetrics::of_totals(metrics);
         let seconds = match &self.frames.timing {
-            Some(timing) => {
-                let [begin, end]: [u64; 2] = bytemuck::pod_read_unaligned(bytemuck::cast_slice(timestamps));
-                Some(end.saturating_sub(begin) as f64 * timing.period)
-            }
-            None => Some(self.clock.seconds()),
+            Some(times) => times.seconds(timestamps).sum(),
+            None => self.clock.seconds(),
         };
-        let step_time = seconds.map(|s| Duration::from_secs_f64(s / f64::from(self.steps)));
+        let step_time = Duration::from_secs_f64(seconds / f64::from(self.steps));
         let train = totals.evaluation(&metrics, totals.rows(&metrics));
-        let frame = Frame { call: self.call, steps: self.steps, train, step_time };
+        let frame = Frame { call: self.call, steps: self.steps, train, step_time: Some(step_time) };
         let mut state = self.frames.state();
-        state.held[self.slot] = self.token;
-        if let Some(seconds) = seconds {
-            state.estimate.measure(seconds, self.steps, self.warm);
-        }
+        state.estimate.measure(seconds, self.steps, self.warm);
         if state.last.is_none_or(|last| last.call < frame.call) {
             state.last = Some(frame);
         }

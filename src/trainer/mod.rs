@@ -10,7 +10,6 @@ mod frame_budget;
 mod loss_totals;
 mod profiling;
 mod progress;
-mod readback_tokens;
 mod snapshots;
 mod training;
 

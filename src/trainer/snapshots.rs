@@ -3,13 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::readback_tokens::Tokens;
 use super::{Progress, Trainer};
 use crate::callback_future::lock;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::executor::Storage;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Tokens};
 use crate::plan::{Role, StepState, separate_moments};
 
 /// State that a training run keeps between steps, besides the weights. Each role is present only if the plan has it.

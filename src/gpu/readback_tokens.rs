@@ -1,12 +1,12 @@
 //! Tokens that identify the call whose results are in a staging buffer.
 
+use super::Gpu;
 use crate::error::Result;
-use crate::gpu::Gpu;
 
 /// Tokens that a submission copies beside its results. `wgpu` maps a staging buffer even if it rejected the
 /// submission. The buffer then holds zeros or an older call's results, with an older call's token.
 #[derive(Debug)]
-pub(super) struct Tokens(wgpu::Buffer);
+pub(crate) struct Tokens(wgpu::Buffer);
 
 /// Number of tokens.
 const COUNT: u32 = 256;
