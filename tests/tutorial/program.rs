@@ -89,6 +89,7 @@ fn main() -> Result<()> {
     loss_of_steps(&app, &mut trainer)?;
     infer(&app, &trainer)?;
     within_a_budget(&app, &mut trainer)?;
+    a_large_network(&app, &trainer.model())?;
     interleaved(&app, &mut trainer)?;
     own_loss(&app, &mut trainer)?;
     several_ends(&app, &gpu)?;
@@ -191,6 +192,18 @@ fn within_a_budget(app: &App, trainer: &mut Trainer) -> Result<()> {
             let (loss, accuracy) = (frame.train.loss, frame.train.accuracy);
             println!("call {}: loss {loss:.4}, accuracy {accuracy:.2}", frame.call);
         }
+    }
+    Ok(())
+}
+
+fn a_large_network(app: &App, model: &Model) -> Result<()> {
+    let (x, y) = (app.buffer(&[0.0; 2]), app.buffer(&[0.0; 4]));
+    let forward = model.prepare_forward(&x, &y, 1)?;
+    forward.warm_up()?; // otherwise the first measured times include compilation
+    let mut is_whole = false;
+    while !is_whole {
+        // Leave the input and the weights unchanged until the pass ends.
+        app.frame(|encoder| is_whole = forward.record_within(encoder, Duration::from_millis(4)))?;
     }
     Ok(())
 }
