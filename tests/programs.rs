@@ -308,7 +308,7 @@ fn learn_an_image_compares_fused_training_with_op_by_op() {
 /// A small material and few steps. All figures are of the file, which the example has read again.
 #[test]
 fn neural_texture_compresses_a_material_into_a_file() {
-    let options = ["--headless", "--size", "64", "--steps", "256", "--bits", "3"];
+    let options = ["--headless", "--size", "64", "--steps", "96"];
     let printed = run("neural_texture", "auto", &options, &["curves.svg"]);
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("neural_texture/auto");
     let rows = std::fs::read_to_string(out.join("results.csv")).unwrap();
@@ -320,7 +320,7 @@ fn neural_texture_compresses_a_material_into_a_file() {
     assert_eq!(neural[0], std::fs::metadata(out.join("material.safetensors")).unwrap().len() as f64);
     assert!(jpeg[0] <= neural[0], "{rows}");
     // The mean of each channel gives less than 15 dB. Level 1 must be decoded, too.
-    assert!(neural[2] > 20.0 && neural[3] > 20.0, "{printed}");
+    assert!(neural[2] > 18.0 && neural[3] > 18.0, "{printed}");
     let plane = image::open(out.join("plane.png")).unwrap();
     assert_eq!((plane.width(), plane.height()), (1024, 768));
 }
