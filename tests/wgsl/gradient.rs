@@ -72,7 +72,8 @@ fn of_function(gpu: &Gpu, model: &Model, x: &[f32], dy: &[f32]) -> Vec<f32> {
 
 /// The gradient of a chain's input, computed by the kernels of training.
 fn of_chain(gpu: &Gpu, network: &Network, weights: &[f32], x: &[f32], dy: &[f32]) -> Vec<f32> {
-    let config = TrainerConfig::default();
+    // Its kernels serve many networks, so that a driver compiles each once.
+    let config = TrainerConfig { op_by_op: true, ..TrainerConfig::default() };
     let mut trainer = Trainer::new(gpu, network, Loss::MeanSquaredError, Sgd::default(), config).unwrap();
     trainer.model().set_parameters(weights).unwrap();
     let [x, y, dx] = [x.to_vec(), vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]].map(|row| storage(gpu, &row));
