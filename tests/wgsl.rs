@@ -199,9 +199,9 @@ fn many_weights_are_read_from_storage() {
     assert_close(&actual, &model.forward(&input).unwrap());
 }
 
-/// Compares a network behind encodings with its model on the CPU. Layers of whole vectors (8 units) and of others (7 units) take an
-/// encoding's numbers in different ways. The encodings differ from the CPU's by the driver's rounding, 1e-6 of their values.
-/// The table's entries are about 1.
+/// Compares a network behind encodings with its model on the CPU. Layers of whole vectors (8 units) and of others
+/// (7 units) take an encoding's numbers in different ways. The encodings differ from the CPU's by the driver's rounding,
+/// 1e-6 of their values. The table's entries are about 1.
 fn check_encoded(inputs: u32, encodings: &[Encoding], units: u32) {
     let network = encodings.iter().fold(Network::input(inputs), |network, &encoding| network.encoding(encoding));
     let network = network.dense(units, Tanh).dense(units, Tanh).dense(2, Identity).build().unwrap();
