@@ -68,3 +68,28 @@ pub(crate) fn pack(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<u8
     };
     write().expect("a Vec can be written, and names of tensors are shorter than 2^16 bytes")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_small_archive_cannot_unpack_to_any_size() {
+        let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());
+        let (mut entry, config) =
+            archive.new_file("zeros").compression_method(CompressionMethod::DEFLATE).start().unwrap();
+        let encoder = flate2::write::DeflateEncoder::new(&mut entry, flate2::Compression::default());
+        let mut writer = config.wrap(encoder);
+        let block = vec![0; 1 << 20];
+        (0..=ALWAYS_ALLOWED >> 20).for_each(|_| writer.write_all(&block).unwrap());
+        let (encoder, descriptor) = writer.finish().unwrap();
+        encoder.finish().unwrap();
+        entry.finish(descriptor).unwrap();
+        let bytes = archive.finish().unwrap();
+        assert!(bytes.len() < 1 << 20, "{}", bytes.len());
+        let error = unpack(&bytes).unwrap_err();
+        assert_eq!(error, "the zip archive unpacks to more than 100 times its own size: unpack it first");
+    }
+}

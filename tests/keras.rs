@@ -63,6 +63,7 @@ fn models_give_what_keras_gives() {
         ("merged.h5", "merged"),
         ("activations.keras", "activations"),
         ("keras_2.h5", "keras_2"),
+        ("keras_2.keras", "keras_2"),
     ];
     for device in [Device::Cpu, gpu().into()] {
         for (file, name) in files {

@@ -8,6 +8,8 @@
 mod datatype;
 mod groups;
 mod messages;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::cell::Cell;

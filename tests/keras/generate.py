@@ -21,6 +21,7 @@ import json
 import os
 import pathlib
 import sys
+import zipfile
 
 os.environ["KERAS_BACKEND"] = "torch"
 
@@ -28,6 +29,7 @@ import h5py
 import keras
 import numpy as np
 from keras import layers as L
+from keras.src.utils.naming import to_snake_case
 from safetensors.numpy import load_file, save_file
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -207,6 +209,29 @@ def as_keras_2(model, path):
                 own.create_dataset(name, data=weight.numpy())
 
 
+def as_keras_2_archive(model):
+    """Writes `keras_2.keras` as Keras 2.15 does: the configuration of `keras_2.h5`, and numbered weights of layers that
+    are numbered by class, without their names."""
+    with h5py.File(HERE / "keras_2.h5") as file:
+        config = file.attrs["model_config"]
+    with h5py.File("weights", "w", driver="core", backing_store=False) as file:
+        counts = {}
+        for layer in model.layers:
+            kind = to_snake_case(type(layer).__name__)
+            number = counts[kind] = counts.get(kind, -1) + 1
+            own = file.create_group(f"_layer_checkpoint_dependencies/{kind}_{number}" if number else
+                                    f"_layer_checkpoint_dependencies/{kind}")
+            own.create_group("vars")
+            for i, weight in enumerate(layer.weights):
+                own["vars"][str(i)] = weight.numpy()
+        file.flush()
+        weights = file.id.get_file_image()
+    with zipfile.ZipFile(HERE / "keras_2.keras", "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "2.15.0"}))
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", weights)
+
+
 def outputs(model, inputs):
     given = model(inputs[0] if len(inputs) == 1 else inputs)
     listed = list(given.values()) if isinstance(given, dict) else given if isinstance(given, list) else [given]
@@ -228,6 +253,7 @@ def main():
         if make is keras_2:
             as_keras_2(model, HERE / "keras_2.h5")
             model = keras.models.load_model(HERE / "keras_2.h5", compile=False)
+            as_keras_2_archive(model)
         else:
             model.save(HERE / f"{name}.keras")
         if make in AS_H5:
