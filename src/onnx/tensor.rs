@@ -119,6 +119,15 @@ impl Tensor {
         Ok(Self { data: Data::F32(values.iter().map(|&value| of(value)).collect()), ..self.clone() })
     }
 
+    /// The same floats, with the largest finite numbers in place of infinite ones. Networks have finite numbers only.
+    pub fn finite(&self) -> Self {
+        let Data::F32(values) = &self.data else { return self.clone() };
+        if !values.iter().any(|value| value.is_infinite()) {
+            return self.clone();
+        }
+        Self { data: Data::F32(values.iter().map(|value| value.clamp(f32::MIN, f32::MAX)).collect()), ..self.clone() }
+    }
+
     /// The same elements with other dimensions.
     pub fn reshaped(&self, dims: Vec<u64>) -> Result<Self> {
         match product(&dims) == self.len() {

@@ -75,7 +75,8 @@ fn zip<A: Copy, B: Copy, C>(
     Ok((dims, elements))
 }
 
-fn arithmetic(op: &str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+/// An operator of two tensors, by its name.
+pub(in crate::onnx) fn arithmetic(op: &str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     match (&a.data, &b.data) {
         (Data::F32(x), Data::F32(y)) => {
             let of = |x: f32, y: f32| {

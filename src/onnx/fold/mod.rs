@@ -3,6 +3,7 @@
 mod elementwise;
 mod moving;
 
+pub(super) use self::elementwise::arithmetic;
 pub(super) use self::moving::{lengths, parts};
 use super::Result;
 use super::messages::{Attribute, Node};
@@ -35,8 +36,7 @@ impl<'a> Given<'a> {
 }
 
 /// The operators that are evaluated on constants only.
-pub(super) const KNOWN: &str = "Constant Shape Size ConstantOfShape Range Tile ReduceProd Where Not Mod Equal Less \
-    LessOrEqual Greater GreaterOrEqual And Or";
+pub(super) const KNOWN: &str = "Constant Shape Size ConstantOfShape Range Mod";
 
 /// The outputs of a node, or `None` if the evaluator does not know the operator.
 pub(super) fn fold(given: &Given) -> Result<Option<Vec<Tensor>>> {

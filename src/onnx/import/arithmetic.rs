@@ -62,7 +62,7 @@ impl Importer<'_> {
             Entry::View(view) => (view.renamed(&mut self.factors), None),
             Entry::Constant(tensor) => {
                 let Data::F32(_) = tensor.data else { return Err("a constant that is no float".into()) };
-                let mut tensor = tensor.clone();
+                let mut tensor = tensor.finite();
                 if tensor.dims.len() > lead.dims.len() && self.batch == 1 {
                     match tensor.dims.first() {
                         Some(1) if tensor.dims.len() == lead.dims.len() + 1 => tensor.dims.remove(0),
@@ -269,12 +269,19 @@ pub(super) fn pow(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     one(powers(imp, &x, &exponents)?)
 }
 
-/// Powers with a whole exponent for each element: |x|^e = exp(e · log |x|), with the sign of x if e is odd.
+/// Powers with an exponent for each element. Fractional ones are defined for positive x only: exp(e · log x). For whole
+/// ones it is exp(e · log |x|), with the sign of x if e is odd.
 fn powers(imp: &mut Importer, x: &View, exponents: &Tensor) -> Result<View> {
-    if !exponents.to_f32()?.iter().all(|e| e.fract() == 0.0 && e.abs() <= 1024.0) {
-        return Err("several exponents that are no whole numbers from -1024 to 1024".into());
-    }
+    let Data::F32(values) = &exponents.data else { return Err("exponents that are no numbers".into()) };
     let function = super::functions::elementary;
+    if values.iter().all(|e| e.fract() != 0.0 && e.is_finite()) {
+        let log = imp.after(x, function("log")?)?;
+        let scaled = imp.combined(&Entry::View(log), &Entry::Constant(exponents.clone()), true)?;
+        return imp.after(&scaled, function("exp")?);
+    }
+    if !values.iter().all(|e| e.fract() == 0.0 && e.abs() <= 1024.0) {
+        return Err("several exponents; supported are only whole numbers from -1024 to 1024, or only fractions".into());
+    }
     let magnitude = imp.after(x, function("abs")?)?;
     // The logarithm of 0 is finite, so that 0 to the power of 0 is 1.
     let value = imp.scale_shift(1.0, f32::MIN_POSITIVE, magnitude.value)?;
@@ -282,7 +289,7 @@ fn powers(imp: &mut Importer, x: &View, exponents: &Tensor) -> Result<View> {
     let scaled = imp.combined(&Entry::View(log), &Entry::Constant(exponents.clone()), true)?;
     let power = imp.after(&scaled, function("exp")?)?;
     let odd = exponents.map(|e| (e % 2.0).abs())?;
-    if odd.to_f32()?.iter().all(|&odd| odd == 0.0) {
+    if values.iter().all(|e| e % 2.0 == 0.0) {
         return Ok(power);
     }
     let sign = imp.after(x, function("sign")?)?;

@@ -152,10 +152,11 @@ impl Importer<'_> {
 
     /// A constant as a value: the same for each sample.
     pub fn constant(&mut self, tensor: &Tensor, name: Option<String>) -> Result<View> {
+        self.affords(tensor.len())?;
         let merged = [tensor.len()];
         let dims = if tensor.dims.len() > 4 { &merged[..] } else { &tensor.dims };
         let layer = Layer::Constant { shape: sample(dims)?, trained: tensor.is_weight };
-        let value = self.layers(layer, &[], name, vec![("value", tensor.to_f32()?)])?[0];
+        let value = self.layers(layer, &[], name, vec![("value", tensor.finite().to_f32()?)])?[0];
         self.view(value, &tensor.dims)
     }
 

@@ -6,6 +6,7 @@ mod conv;
 mod dense;
 mod ends;
 mod functions;
+mod logic;
 mod moving;
 mod norm;
 mod pad;
@@ -142,6 +143,10 @@ const FAMILIES: &[(&str, Import, &str)] = &[
     ("Add Sub Mul Div", arithmetic::binary, "axis broadcast"),
     ("Sum Mean Max Min", arithmetic::several, ""),
     ("Pow", arithmetic::pow, ""),
+    ("Less LessOrEqual Greater GreaterOrEqual Equal", logic::compare, ""),
+    ("Not And Or", logic::logic, ""),
+    ("Where", logic::select, ""),
+    ("Tile", logic::tile, ""),
     ("PRelu", arithmetic::prelu, ""),
     ("Expand", arithmetic::expand, ""),
     ("Clip", functions::clip, "min max"),
@@ -176,7 +181,7 @@ const FAMILIES: &[(&str, Import, &str)] = &[
     ("DepthToSpace SpaceToDepth", pad::blocks, "blocksize mode"),
     (
         "ReduceMean ReduceSum ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSum \
-     ReduceLogSumExp",
+     ReduceLogSumExp ReduceProd",
         reduce::reduce,
         "axes keepdims noop_with_empty_axes",
     ),
@@ -290,6 +295,7 @@ impl<'a> Importer<'a> {
 
     /// Imports a node. Its outputs are unknown after a fault.
     fn node(&mut self, node: &'a Node) -> Result<()> {
+        let inputs = self.entries(node);
         for output in &node.outputs {
             self.values.insert(output, None);
         }
@@ -299,19 +305,7 @@ impl<'a> Importer<'a> {
             let domain = if node.domain.is_empty() { String::new() } else { format!(" of the domain {}", node.domain) };
             return Err(format!("the operator{domain} is not supported"));
         }
-        let mut inputs = Vec::new();
-        for name in &node.inputs {
-            inputs.push(match self.values.get(&**name) {
-                _ if name.is_empty() => None,
-                Some(Some(entry)) => Some(entry.clone()),
-                // The fault of the node that computes it is told already.
-                Some(None) => return Ok(()),
-                None => {
-                    let reason = "is no input and computed by no earlier node: the graph has a cycle or is damaged";
-                    return Err(format!("its input {name:?} {reason}"));
-                }
-            });
-        }
+        let Some(inputs) = inputs? else { return Ok(()) };
         let op = Op { node, inputs };
         let outputs = match self.folded(&op)? {
             Some(tensors) => tensors.into_iter().map(Entry::Constant).collect(),
@@ -337,6 +331,23 @@ impl<'a> Importer<'a> {
             Some(name) => Err(format!("its output {name:?} is not supported")),
             None => Ok(()),
         }
+    }
+
+    /// The inputs of a node. `None` if one is unknown, because the node that computes it had a fault.
+    fn entries(&self, node: &Node) -> Result<Option<Vec<Option<Entry>>>> {
+        let mut inputs = Vec::new();
+        for name in &node.inputs {
+            inputs.push(match self.values.get(&**name) {
+                _ if name.is_empty() => None,
+                Some(Some(entry)) => Some(entry.clone()),
+                Some(None) => return Ok(None),
+                None => {
+                    let reason = "is no input and computed by no earlier node: the graph has a cycle or is damaged";
+                    return Err(format!("its input {name:?} {reason}"));
+                }
+            });
+        }
+        Ok(Some(inputs))
     }
 
     /// The outputs of a node that can be computed now.

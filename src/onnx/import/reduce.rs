@@ -58,6 +58,7 @@ pub(super) fn reduce(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     };
     let y = match &*node.op {
         "ReduceMean" => imp.reduced(&x, &dims, false, keep)?,
+        "ReduceProd" => super::logic::multiplied(imp, &x, &dims, keep)?,
         "ReduceMax" => imp.reduced(&x, &dims, true, keep)?,
         "ReduceSum" => sum(imp, &x)?,
         "ReduceMin" => {

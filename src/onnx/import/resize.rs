@@ -34,6 +34,9 @@ enum Wanted {
 /// The longest dimension of a result.
 const LONGEST: u64 = 1 << 16;
 
+/// The most inputs of all outputs along a dimension.
+const MOST_TAPS: f64 = (1 << 22) as f64;
+
 pub(super) fn resize(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let x = op.view(0)?;
     let axes = axes(imp, op, &x)?;
@@ -77,6 +80,9 @@ fn axes(imp: &Importer, op: &Op, x: &View) -> Result<Vec<Axis>> {
         Some(axes) => axes.iter().map(|&axis| fold::axis(axis, rank)).collect::<Result<_>>()?,
         None => (0..rank).collect(),
     };
+    if (1..places.len()).any(|i| places[..i].contains(&places[i])) {
+        return Err("attribute axes: expected each axis once".into());
+    }
     let count = match &wanted {
         Wanted::Scales(scales) => scales.len(),
         Wanted::Sizes(sizes) => sizes.len(),
@@ -206,8 +212,8 @@ impl<'a> Rule<'a> {
         let stretch = if self.antialias { axis.scale.min(1.0) } else { 1.0 };
         let radius = if self.mode == "linear" { 1.0 } else { 2.0 };
         let reach = (radius / stretch).ceil();
-        if reach > 4096.0 {
-            return Err(format!("a filter of {reach} elements on each side; at most 4096"));
+        if reach * axis.to as f64 > MOST_TAPS {
+            return Err(format!("a filter of {reach} elements on each side for {} outputs", axis.to));
         }
         let base = place.ceil() - 1.0;
         let (mut taps, mut sum) = (Taps::new(), 0.0);
