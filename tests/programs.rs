@@ -325,6 +325,37 @@ fn neural_texture_compresses_a_material_into_a_file() {
     assert_eq!((plane.width(), plane.height()), (1024, 768));
 }
 
+/// A model of PyTorch is run, converted three times, and gives the same numbers each time.
+#[test]
+fn inspect_shows_runs_and_converts_model_files() {
+    let out = folder("inspect");
+    let path = |name: &str| out.join(name).display().to_string();
+    let inspect = |file: &str, options: &[&str]| {
+        let (printed, output) = started("inspect", &[&[file, "--device", "cpu"], options].concat());
+        assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+        printed
+    };
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx/lenet.onnx").display().to_string();
+    let (input, array, saved, onnx) = (path("x.npy"), path("y.npy"), path("lenet.safetensors"), path("lenet.onnx"));
+    let pixels: Vec<f32> = (0..2 * 784).map(|i| (i % 29) as f32 / 29.0).collect();
+    std::fs::write(&input, wgrad::NumpyArray::new(&[2, 28, 28, 1], &pixels).unwrap().to_npy()).unwrap();
+
+    let first = inspect(&digits, &["--run", &input, "--output", &array, "--to", "safetensors", "--save", &saved]);
+    assert!(first.contains("an ONNX model") && first.contains("Total params: 2,268"), "{first}");
+    assert!(inspect(&array, &[]).contains("array: [2, 10]"));
+    let numbers =
+        |printed: &str| printed.split_once("output \"output\" [2, 10]: ").unwrap().1.lines().nth(1).unwrap().to_owned();
+    let second = inspect(&saved, &["--run", &input, "--to", "onnx", "--save", &onnx]);
+    assert!(second.contains("a model of wgrad"), "{second}");
+    let third = inspect(&onnx, &["--run", &input, "--to", "keras", "--save", &path("lenet.weights.h5")]);
+    assert_eq!(numbers(&first), numbers(&second));
+    assert_eq!(numbers(&first), numbers(&third));
+
+    let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml").display().to_string();
+    let (_, refused) = started("inspect", &[&text]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no ONNX file") && !refused.status.success());
+}
+
 #[test]
 fn own_layer_checks_its_layer_and_learns_a_picture() {
     let folder = folder("own_layer");
