@@ -89,7 +89,7 @@ fn main() -> Result<()> {
     loss_of_steps(&app, &mut trainer)?;
     infer(&app, &trainer)?;
     within_a_budget(&app, &mut trainer)?;
-    a_large_network(&app, &trainer.model())?;
+    a_large_network(&app, &trainer)?;
     interleaved(&app, &mut trainer)?;
     own_loss(&app, &mut trainer)?;
     several_ends(&app, &gpu)?;
@@ -196,9 +196,9 @@ fn within_a_budget(app: &App, trainer: &mut Trainer) -> Result<()> {
     Ok(())
 }
 
-fn a_large_network(app: &App, model: &Model) -> Result<()> {
+fn a_large_network(app: &App, trainer: &Trainer) -> Result<()> {
     let (x, y) = (app.buffer(&[0.0; 2]), app.buffer(&[0.0; 4]));
-    let forward = model.prepare_forward(&x, &y, 1)?;
+    let forward = trainer.model().prepare_forward(&x, &y, 1)?;
     forward.warm_up()?; // otherwise the first measured times include compilation
     let mut is_whole = false;
     while !is_whole {

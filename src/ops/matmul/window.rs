@@ -71,6 +71,12 @@ impl Window {
         Self { channels, groups: self.groups, rows: self.rows.reversed(), columns: self.columns.reversed() }
     }
 
+    /// Whether a row of A is the channels at its own position.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        let is_same = |axis: &Axis| *axis == Axis { positions: axis.length, taps: 1, down: 1, first: 0, up: 1, ..*axis };
+        self.groups == 1 && is_same(&self.rows) && is_same(&self.columns)
+    }
+
     /// Channels that a column of C reads.
     pub(super) fn group_channels(&self) -> u32 {
         self.channels / self.groups

@@ -24,12 +24,10 @@ pub(super) fn backward(at: &LayerContext, conv: &Conv, gradient: Tensor, plan: &
 fn matmul(at: &LayerContext, conv: &Conv) -> Result<LayerMatmul> {
     let window = conv.window(at.input_shape());
     let channels = at.shape().last().copied().unwrap_or(1);
-    let reversed = Some(window.reversed(channels));
-    Ok(LayerMatmul {
-        bias: conv.has_bias(),
-        activation: conv.activation,
-        transposed: false,
-        window: Some(window),
-        reversed,
-    })
+    // A convolution that reads each position alone is a dense layer, for which kernels are faster.
+    let [window, reversed] = match window.is_pointwise() {
+        true => [None, None],
+        false => [Some(window), Some(window.reversed(channels))],
+    };
+    Ok(LayerMatmul { bias: conv.has_bias(), activation: conv.activation, transposed: false, window, reversed })
 }
