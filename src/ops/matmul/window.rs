@@ -73,7 +73,8 @@ impl Window {
 
     /// Whether a row of A is the channels at its own position.
     pub(crate) fn is_pointwise(&self) -> bool {
-        let is_same = |axis: &Axis| *axis == Axis { positions: axis.length, taps: 1, down: 1, first: 0, up: 1, ..*axis };
+        let is_same =
+            |axis: &Axis| *axis == Axis { positions: axis.length, taps: 1, down: 1, first: 0, up: 1, ..*axis };
         self.groups == 1 && is_same(&self.rows) && is_same(&self.columns)
     }
 
