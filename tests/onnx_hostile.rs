@@ -131,6 +131,60 @@ fn gigantic_shapes_are_refused() {
     assert_refused("Range", &model(13, &[range, cast, add], &numbers, &[1, 1]), "elements");
 }
 
+/// A dimension of length 0 makes a tensor empty, but loops over the others would not end.
+#[test]
+fn gigantic_shapes_of_empty_constants_are_refused() {
+    let huge = 1 << 60;
+    let empty = |dims: &[i64]| tensor("w", 1, dims, &[]);
+    let sum = node("Add", &["x", "c"], &["y"], &[]);
+    let gather = node("Gather", &["w", "places"], &["c"], &[int_attribute("axis", 1)]);
+    let file = model(13, &[gather, sum.clone()], &[empty(&[huge, 5, 0]), whole_numbers("places", &[0])], &[1, 3]);
+    assert_refused("Gather", &file, "elements");
+    let concat = node("Concat", &["w", "w"], &["c"], &[int_attribute("axis", 1)]);
+    assert_refused("Concat", &model(13, &[concat, sum.clone()], &[empty(&[huge, 0])], &[1, 3]), "elements");
+    let reduce = node("ReduceSum", &["w", "axes"], &["c"], &[]);
+    let file = model(13, &[reduce, sum.clone()], &[empty(&[0, huge]), whole_numbers("axes", &[0])], &[1, 3]);
+    assert_refused("ReduceSum", &file, "elements");
+    let mut dims = vec![1; 65];
+    dims[0] = 3;
+    let file = model(13, &[node("Add", &["x", "w"], &["y"], &[])], &[floats("w", &dims)], &[1, 3]);
+    assert!(
+        Onnx::read(&file).err().map_or_else(|| errors(&file)[0].clone(), |e| e.to_string()).contains("65 dimensions")
+    );
+}
+
+#[test]
+fn an_axis_that_is_sliced_twice_is_refused() {
+    let slice = |x| node("Slice", &[x, "starts", "ends", "axes"], &["s"], &[]);
+    let numbers = |axis: i64| {
+        let given = [("starts", [3, 3]), ("ends", [4, 4]), ("axes", [axis; 2])];
+        given.map(|(name, values)| whole_numbers(name, &values)).to_vec()
+    };
+    let add = node("Add", &["x", "s"], &["y"], &[]);
+    let of_constant = [numbers(0), vec![floats("w", &[4])]].concat();
+    assert_refused("a constant", &model(13, &[slice("w"), add.clone()], &of_constant, &[1, 4]), "each axis once");
+    assert_refused("computed", &model(13, &[slice("x"), add], &numbers(1), &[1, 4]), "each axis once");
+}
+
+#[test]
+fn a_global_pool_without_channels_is_refused() {
+    for op in ["GlobalMaxPool", "GlobalAveragePool"] {
+        let file = model(13, &[node(op, &["x"], &["y"], &[])], &[], &[3]);
+        assert_refused(op, &file, "without channels");
+    }
+}
+
+/// The last numbers are those that the largest constant would absorb, if it came first.
+#[test]
+fn a_large_constant_loses_no_digits_of_a_maximum() {
+    let low = tensor("low", 1, &[], &(-1e9f32).to_le_bytes());
+    let file = model(13, &[node("Max", &["low", "x"], &["y"], &[])], &[low], &[1, 2]);
+    let (network, weights) = Onnx::read(&file).unwrap().network().unwrap();
+    let model = wgrad::Model::new(wgrad::Device::Cpu, &network, &weights).unwrap();
+    // x + relu(-1e9 - x)
+    assert_eq!(model.forward(&[0.1, -7.25]).unwrap(), [0.1, -7.25]);
+}
+
 #[test]
 fn a_million_nodes_are_refused() {
     let chain = |count: usize, op: &str| {

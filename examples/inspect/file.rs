@@ -8,6 +8,8 @@ use wgrad::{Device, Keras, Model, Network, NumpyArray, Onnx, TensorSpec};
 use crate::Args;
 use crate::common::Result;
 
+const ONNX: &str = "an ONNX model";
+
 /// What a file has.
 pub enum Contents {
     Model {
@@ -24,20 +26,31 @@ pub enum Contents {
 
 impl Contents {
     pub fn read(args: &Args) -> Result<Self> {
+        let path = args.file.display();
+        let bytes = std::fs::read(&args.file).map_err(|e| format!("cannot read {path}: {e}"))?;
+        let contents = Self::of(args, &bytes).map_err(|error| format!("{path}: {error}"))?;
+        let of_onnx = args.channels_first || args.fold_batch_norm || !args.dimension.is_empty();
+        match contents {
+            Self::Model { form: ONNX, .. } => Ok(contents),
+            _ if of_onnx => Err("--dimension, --channels-first and --fold-batch-norm are for ONNX files only".into()),
+            _ => Ok(contents),
+        }
+    }
+
+    fn of(args: &Args, bytes: &[u8]) -> Result<Self> {
         let path = &args.file;
-        let bytes = std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         let is_keras = bytes.starts_with(b"PK") && path.extension().is_some_and(|extension| extension == "keras");
         if bytes.starts_with(b"\x93NUMPY") {
-            Ok(arrays([(String::from("array"), NumpyArray::read(&bytes)?)]))
+            Ok(arrays([(String::from("array"), NumpyArray::read(bytes)?)]))
         } else if is_keras || bytes.starts_with(b"\x89HDF") {
-            let (network, weights) = Keras::read(&bytes)?.network()?;
+            let (network, weights) = Keras::read(bytes)?.network()?;
             Ok(Self::Model { form: "a Keras model", network, weights })
         } else if bytes.starts_with(b"PK") {
-            Ok(arrays(NumpyArray::read_npz(&bytes)?))
+            Ok(arrays(NumpyArray::read_npz(bytes)?))
         } else if bytes.get(8) == Some(&b'{') {
-            of_safetensors(&bytes)
+            of_safetensors(bytes)
         } else {
-            let mut onnx = Onnx::read(&bytes)?;
+            let mut onnx = Onnx::read(bytes)?;
             for (name, length) in &args.dimension {
                 onnx = onnx.dimension(name, *length);
             }
@@ -48,7 +61,7 @@ impl Contents {
                 onnx = onnx.fold_batch_norm();
             }
             let (network, weights) = onnx.network()?;
-            Ok(Self::Model { form: "an ONNX model", network, weights })
+            Ok(Self::Model { form: ONNX, network, weights })
         }
     }
 }
@@ -76,9 +89,13 @@ fn of_safetensors(bytes: &[u8]) -> Result<Contents> {
 }
 
 /// The values of each input: zeros, or the arrays of a file.
-pub fn inputs(path: &Path, specs: &[TensorSpec], rows: u32) -> Result<Vec<Vec<f32>>> {
+pub fn inputs(path: &Path, specs: &[TensorSpec], rows: Option<u32>) -> Result<Vec<Vec<f32>>> {
     if path == Path::new("zeros") {
+        let rows = rows.unwrap_or(1);
         return Ok(specs.iter().map(|spec| vec![0.0; rows as usize * spec.features() as usize]).collect());
+    }
+    if rows.is_some() {
+        return Err("--rows is for zeros only; a file has its own rows".into());
     }
     let bytes = std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let arrays = match bytes.starts_with(b"PK") {

@@ -31,9 +31,9 @@ struct Args {
     /// Runs and times the model: on zeros, or on arrays of a file (.npy; .npz with an array for each input)
     #[arg(long, value_name = "INPUT", num_args = 0..=1, default_missing_value = "zeros")]
     run: Option<PathBuf>,
-    /// Number of rows of zeros
-    #[arg(long, default_value_t = 1, value_parser = integer(1..=65_536))]
-    rows: u32,
+    /// Number of rows of zeros, 1 by default
+    #[arg(long, requires = "run", value_parser = integer(1..=65_536))]
+    rows: Option<u32>,
     /// File for the output of --run (.npy)
     #[arg(long, value_name = "FILE", requires = "run")]
     output: Option<PathBuf>,
@@ -116,6 +116,9 @@ fn run(args: &Args) -> Result<()> {
 
 /// Runs and times the model.
 fn evaluate(args: &Args, model: &Model, input: &std::path::Path) -> Result<()> {
+    if args.output.is_some() && model.network().output_specs().len() > 1 {
+        return Err("--output: expected a model with one output".into());
+    }
     let specs = model.network().input_specs();
     let arrays = file::inputs(input, specs, args.rows)?;
     let named: Vec<(&str, &[f32])> = specs.iter().zip(&arrays).map(|(spec, row)| (&*spec.name, &row[..])).collect();
@@ -131,9 +134,6 @@ fn evaluate(args: &Args, model: &Model, input: &std::path::Path) -> Result<()> {
         println!("output {:?} {shape:?}: from {least:.6} to {most:.6}, mean {mean:.6}", spec.name);
         println!("  {}{more}", first.join(", "));
         if let Some(path) = &args.output {
-            if outputs.len() > 1 {
-                return Err("--output: expected a model with one output".into());
-            }
             common::write_file(path, NumpyArray::new(&shape, output)?.to_npy())?;
         }
     }

@@ -190,7 +190,12 @@ impl Network {
                 Some((name, layer)) if *name == node.name => layer,
                 _ => &node.layer,
             };
-            values.push(graph.push(layer.clone(), &given, Some(node.name.clone()))?);
+            let made = graph.push(layer.clone(), &given, Some(node.name.clone()))?;
+            if made.len() < node.shapes.len() {
+                let expected = format!("{} outputs", node.shapes.len());
+                return Err(Error::shape(format!("layer {}", node.name), expected, made.len()));
+            }
+            values.push(made);
         }
         let outputs = self.outputs.iter().zip(&self.sources);
         graph.build(outputs.map(|(end, source)| (end.name.clone(), find(&values, source))).collect::<Vec<_>>())

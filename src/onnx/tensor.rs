@@ -50,6 +50,9 @@ impl Int {
 /// The largest number of elements of all constants that one model computes.
 pub(super) const MOST_ELEMENTS: u64 = 1 << 28;
 
+/// The largest number of dimensions of a tensor. Operators take time in proportion to its square.
+pub(super) const MOST_DIMENSIONS: usize = 64;
+
 impl Tensor {
     pub fn new(dims: Vec<u64>, data: Data) -> Self {
         Self { dims, data, is_weight: false }
@@ -106,9 +109,11 @@ impl Tensor {
         self.to_ints()?.into_iter().map(Int::known).collect()
     }
 
+    /// The number of elements, if it is small enough. Other dimensions are limited beside a dimension of length 0, too,
+    /// because evaluators loop over them.
     pub fn checked_len(&self) -> Result<usize> {
-        match self.len() {
-            len if len <= MOST_ELEMENTS => Ok(len as usize),
+        match self.dims.iter().filter(|&&length| length > 0).fold(1, |len: u64, &length| len.saturating_mul(length)) {
+            len if len <= MOST_ELEMENTS => Ok(self.len() as usize),
             len => Err(format!("a constant of {len} elements, where at most {MOST_ELEMENTS} are supported")),
         }
     }
@@ -177,6 +182,9 @@ impl Tensor {
             }
         }
         let fault = |fault: String| format!("tensor {name:?}: {fault}");
+        if dims.len() > MOST_DIMENSIONS {
+            return Err(fault(format!("{} dimensions, where at most {MOST_DIMENSIONS} are supported", dims.len())));
+        }
         if external {
             let advice = "save the model in one file, for example with onnx.save_model(onnx.load(\"FILE\"), \"NEW\")";
             return Err(fault(format!("its numbers are in another file; {advice}")));

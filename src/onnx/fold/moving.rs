@@ -104,6 +104,9 @@ pub(in crate::onnx) fn parts(given: &Given, dims: &[u64], batch: Option<usize>) 
             }
         }
         let at = at - usize::from(batch.is_some_and(|batch| batch < at));
+        if parts.iter().any(|part: &Part| part.axis == at) {
+            return Err("axes: expected each axis once".into());
+        }
         let length = i64::try_from(dims[at]).unwrap_or(i64::MAX);
         let place = |i: i64| if i < 0 { i.saturating_add(length) } else { i };
         let (start, count) = match step {
@@ -255,6 +258,7 @@ pub(super) fn expand(given: &Given) -> Result<Tensor> {
 
 pub(super) fn reduce(given: &Given) -> Result<Tensor> {
     let x = given.input(0)?;
+    x.checked_len()?;
     let rank = x.dims.len();
     let axes = match given.ints("axes", 1)? {
         Some(axes) if !axes.is_empty() => axes.into_iter().map(|i| axis(i, rank)).collect::<Result<Vec<_>>>()?,

@@ -143,6 +143,7 @@ impl Importer<'_> {
     pub fn power(&mut self, x: Value, exponent: f32) -> Result<Value> {
         let function = super::functions::elementary;
         Ok(match exponent {
+            0.0 => self.scale_shift(0.0, 1.0, x)?,
             1.0 => x,
             0.5 => self.activation(function("sqrt")?, x)?,
             -1.0 => self.activation(function("reciprocal")?, x)?,
@@ -170,7 +171,7 @@ impl Importer<'_> {
             }
             _ => {
                 return Err(format!(
-                    "the power {exponent}; supported are whole numbers from -1024 to 1024 except 0, and fractions"
+                    "the power {exponent}; supported are whole numbers from -1024 to 1024, and fractions"
                 ));
             }
         })
@@ -187,8 +188,14 @@ fn reciprocal(imp: &mut Importer, entry: &Entry) -> Result<Entry> {
 
 /// The second operand of versions before 7, whose first dimension is that of the attribute `axis`.
 fn aligned(imp: &Importer, op: &Op) -> Result<Option<Entry>> {
-    let (Some(_), Entry::Constant(b)) = (op.node.attribute("axis"), op.entry(1)?) else { return Ok(None) };
-    let Entry::View(a) = op.entry(0)? else { return Ok(None) };
+    if op.node.attribute("axis").is_none() {
+        return Ok(None);
+    }
+    let (a, b) = match (op.entry(0)?, op.entry(1)?) {
+        (Entry::View(a), Entry::Constant(b)) => (a, b),
+        (Entry::View(a), Entry::View(b)) if a.dims.len() == b.dims.len() => return Ok(None),
+        _ => return Err("attribute axis: supported only with a constant as second input".into()),
+    };
     let rank = a.dims.len() + imp.batch;
     let first = fold::axis(op.node.int("axis", 0)?, rank)?;
     let missing = (rank - first).checked_sub(b.dims.len()).ok_or("attribute axis: too large")?;
@@ -234,7 +241,9 @@ fn sigmoid_of(imp: &mut Importer, op: &Op, a: &Entry, b: &Entry) -> Option<Resul
 }
 
 pub(super) fn several(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
-    let entries = (0..op.inputs.len()).map(|i| op.entry(i)).collect::<Result<Vec<_>>>()?;
+    let mut entries = (0..op.inputs.len()).map(|i| op.entry(i)).collect::<Result<Vec<_>>>()?;
+    // Computed values come first: max(c, x) = c + relu(x - c) would lose x beside a large constant c.
+    entries.sort_by_key(|entry| matches!(entry, Entry::Constant(_)));
     let [first, rest @ ..] = &entries[..] else { return Err("no inputs".into()) };
     let mut so_far = (*first).clone();
     for other in rest {

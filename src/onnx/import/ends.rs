@@ -9,7 +9,7 @@ use crate::error;
 use crate::network::Network;
 use crate::onnx::layout::View;
 use crate::onnx::messages::{Dim, Model, Node, ValueInfo};
-use crate::onnx::tensor::{is_float, type_name};
+use crate::onnx::tensor::{MOST_DIMENSIONS, is_float, type_name};
 use crate::onnx::{Result, fault, fold};
 
 /// Operators that take images or sequences with the channels as dimension 1.
@@ -36,6 +36,10 @@ impl<'a> Importer<'a> {
         }
         let advice = format!("give its shape with Onnx::input_shape({:?}, ..)", info.name);
         let dims = info.dims.as_ref().ok_or_else(|| format!("input {:?} has no shape; {advice}", info.name))?;
+        if dims.len() > MOST_DIMENSIONS {
+            let rank = dims.len();
+            return Err(format!("input {:?} has {rank} dimensions; expected at most {MOST_DIMENSIONS}", info.name));
+        }
         let length = |(i, dim): (usize, &Dim)| match dim {
             _ if i < self.batch => Ok(1),
             Dim::Known(length) if *length > 0 => Ok(*length as u64),

@@ -20,7 +20,7 @@ use super::fold::{self, Given};
 use super::layout::{Factors, View};
 use super::messages::{Model, Node};
 use super::options::Options;
-use super::tensor::{Data, Int, MOST_ELEMENTS, Tensor};
+use super::tensor::{Data, Int, MOST_DIMENSIONS, MOST_ELEMENTS, Tensor};
 use super::{Result, fault};
 use crate::error;
 use crate::network::{Graph, Network, Source, Value};
@@ -325,6 +325,13 @@ impl<'a> Importer<'a> {
             }
         };
         for (name, entry) in node.outputs.iter().zip(outputs) {
+            let rank = match &entry {
+                Entry::View(view) => view.dims.len(),
+                Entry::Constant(tensor) => tensor.dims.len(),
+            };
+            if rank > MOST_DIMENSIONS {
+                return Err(format!("a result of {rank} dimensions, where at most {MOST_DIMENSIONS} are supported"));
+            }
             self.values.insert(name, Some(entry));
         }
         match node.outputs.iter().find(|name| self.values[&***name].is_none() && self.is_read(name)) {

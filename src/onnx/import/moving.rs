@@ -115,7 +115,7 @@ impl Importer<'_> {
             return Ok(View { channels: x.channels, ..firsts });
         }
         let last = last(self)?;
-        self.joined(vec![firsts, last], dim)
+        Ok(View { channels: x.channels, ..self.joined(vec![firsts, last], dim)? })
     }
 
     /// Elements of a dimension by their indices, in any order.

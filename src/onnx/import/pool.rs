@@ -176,10 +176,14 @@ impl Importer<'_> {
 
 pub(super) fn global(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let x = op.view(0)?;
+    if x.dims.len() < 2 - imp.batch {
+        return Err("an input without channels".into());
+    }
     let dims: Vec<usize> = (2 - imp.batch..x.dims.len()).collect();
     let y = imp.reduced(&x, &dims, op.node.op == "GlobalMaxPool", true)?;
     one(View { channels: Some(1 - imp.batch), ..y })
 }
+
 /// y = x / (bias + alpha · mean of x² over neighbouring channels)^beta.
 pub(super) fn lrn(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let (node, x) = (op.node, op.view(0)?);

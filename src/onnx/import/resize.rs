@@ -34,14 +34,21 @@ enum Wanted {
 /// The longest dimension of a result.
 const LONGEST: u64 = 1 << 16;
 
+/// The largest number of dimensions that change.
+const MOST_RESIZED: usize = 4;
+
 /// The most inputs of all outputs along a dimension.
 const MOST_TAPS: f64 = (1 << 22) as f64;
 
 pub(super) fn resize(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let x = op.view(0)?;
     let axes = axes(imp, op, &x)?;
+    if axes.is_empty() {
+        return one(x);
+    }
     let rule = Rule::of(op.node, imp.opset)?;
     let taps = axes.iter().map(|axis| rule.taps(axis)).collect::<Result<Vec<_>>>()?;
+    imp.spend(taps.iter().flatten().map(|taps| taps.len() as u64).sum())?;
     if let Some(y) = upsampled(imp, &x, &axes, &taps)? {
         return one(y);
     }
@@ -133,8 +140,12 @@ fn axes(imp: &Importer, op: &Op, x: &View) -> Result<Vec<Axis>> {
             (axis.to, axis.scale) = ((scale * axis.from as f64 + 0.5).floor() as u64, scale);
         }
     }
+    axes.retain(|axis| axis.to != axis.from || axis.scale != 1.0 || axis.region != [0.0, 1.0]);
     match axes.iter().find(|axis| !(1..=LONGEST).contains(&axis.to) || !axis.scale.is_normal()) {
         Some(axis) => Err(format!("an output of {} elements; expected 1 to {LONGEST}", axis.to)),
+        None if axes.len() > MOST_RESIZED => {
+            Err(format!("{} dimensions that change, where at most {MOST_RESIZED} are supported", axes.len()))
+        }
         None => Ok(axes),
     }
 }
