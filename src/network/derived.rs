@@ -209,6 +209,16 @@ mod tests {
     use crate::Dense;
 
     #[test]
+    fn a_layer_in_place_of_another_needs_all_its_outputs() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", 4);
+        let parts = graph.split(x, -1, 2).unwrap();
+        let network = graph.build([("a", parts[0]), ("b", parts[1])]).unwrap();
+        let error = network.with_layer("split_1", Dense::new(2, Relu)).unwrap_err().to_string();
+        assert!(error.contains("layer split_1") && error.contains("2 outputs"), "{error}");
+    }
+
+    #[test]
     fn a_layer_is_replaced_and_the_others_keep_their_weights() {
         let old = Network::input(3).dense(4, Relu).dense(2, Identity).named("head").dense(1, Tanh).build().unwrap();
         let weights = old.initial_parameters(1);
