@@ -51,22 +51,38 @@ pub(crate) fn unpack(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(files)
 }
 
-/// An archive of these files, uncompressed. The same files give the same bytes.
+/// The length of the longest name of a file that is written, in bytes.
 #[cfg(feature = "numpy")]
-pub(crate) fn pack(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<u8> {
+const LONGEST_NAME: usize = 1024;
+
+/// The most files that are written: more need another format of archives.
+#[cfg(feature = "numpy")]
+const MOST_FILES: usize = u16::MAX as usize;
+
+/// An archive of these files, uncompressed. The same files give the same bytes.
+///
+/// # Errors
+/// A name of more than 1024 bytes, or more than 65,535 files.
+#[cfg(feature = "numpy")]
+pub(crate) fn pack(files: impl ExactSizeIterator<Item = (String, Vec<u8>)>) -> Result<Vec<u8>> {
     use std::io::Write;
-    let write = || -> std::result::Result<Vec<u8>, rawzip::Error> {
-        let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());
-        for (name, contents) in files {
-            let (mut entry, config) = archive.new_file(&name).start()?;
-            let mut writer = config.wrap(&mut entry);
-            writer.write_all(&contents).map_err(rawzip::Error::from)?;
-            let (_, descriptor) = writer.finish()?;
-            entry.finish(descriptor)?;
+    if files.len() > MOST_FILES {
+        return Err(format!("a zip archive of {} files; expected at most {MOST_FILES}", files.len()));
+    }
+    let failed = |error: rawzip::Error| format!("the zip archive cannot be written: {error}");
+    let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());
+    for (name, contents) in files {
+        if name.len() > LONGEST_NAME {
+            let start: String = name.chars().take(40).collect();
+            return Err(format!("the name {start:?}... has {} bytes; expected at most {LONGEST_NAME}", name.len()));
         }
-        archive.finish()
-    };
-    write().expect("a Vec can be written, and names of tensors are shorter than 2^16 bytes")
+        let (mut entry, config) = archive.new_file(&name).start().map_err(failed)?;
+        let mut writer = config.wrap(&mut entry);
+        writer.write_all(&contents).map_err(|error| failed(error.into()))?;
+        let (_, descriptor) = writer.finish().map_err(failed)?;
+        entry.finish(descriptor).map_err(failed)?;
+    }
+    archive.finish().map_err(failed)
 }
 
 #[cfg(test)]

@@ -62,6 +62,8 @@ pub(super) struct Contents<'a> {
     path: &'a str,
     metadata: HashMap<String, String>,
     tensors: Tensors<'a>,
+    /// Whether the file states the order of its layers.
+    is_ordered: bool,
     /// Whether tensors of numbers may have NaN or infinity.
     pub allow_non_finite: bool,
 }
@@ -70,8 +72,8 @@ impl<'a> Contents<'a> {
     pub fn read(path: &'a str, bytes: &'a [u8]) -> Result<Self> {
         let fault = |reason: String| Error::File { path: path.into(), reason };
         if let Some(tensors) = containers::tensors(bytes) {
-            let tensors = tensors.map_err(fault)?;
-            return Ok(Self { path, metadata: HashMap::new(), tensors, allow_non_finite: false });
+            let containers::Read { tensors, is_ordered } = tensors.map_err(fault)?;
+            return Ok(Self { path, metadata: HashMap::new(), tensors, is_ordered, allow_non_finite: false });
         }
         foreign::recognise(bytes).map_or(Ok(()), |reason| Err(fault(reason)))?;
         let Some((length, rest)) = bytes.split_first_chunk() else {
@@ -101,7 +103,7 @@ impl<'a> Contents<'a> {
             let (start, end) = info.data_offsets;
             (name, (info.clone(), numbers[start..end].into()))
         });
-        Ok(Self { path, metadata, tensors: tensors.collect(), allow_non_finite: false })
+        Ok(Self { path, metadata, tensors: tensors.collect(), is_ordered: false, allow_non_finite: false })
     }
 
     pub fn fault(&self, reason: impl Into<String>) -> Error {
@@ -129,8 +131,11 @@ impl<'a> Contents<'a> {
     }
 
     /// Whether the tensors are ordered by type size, largest first, and then by name. The crate `safetensors` always
-    /// sorts them so.
+    /// sorts them so. `false` if the file states the order.
     pub fn is_sorted(&self) -> bool {
+        if self.is_ordered {
+            return false;
+        }
         let mut tensors: Vec<_> = self.tensors.iter().collect();
         tensors.sort_by_key(|(_, (info, _))| info.data_offsets);
         tensors.is_sorted_by(|(a, (left, _)), (b, (right, _))| right.dtype.cmp(&left.dtype).then(a.cmp(b)).is_le())

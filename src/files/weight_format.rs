@@ -42,18 +42,23 @@ impl WeightFormat {
         match self {
             Self::Safetensors(naming) => Ok(encode(&naming.metadata(), &naming.tensors(network, tensors)?)),
             #[cfg(feature = "numpy")]
-            Self::Npz(naming) => Ok(npz(&naming.tensors(network, tensors)?)),
+            Self::Npz(naming) => npz(&naming.tensors(network, tensors)?).map_err(fault),
             #[cfg(feature = "keras")]
             Self::KerasWeights | Self::KerasH5 => {
                 let tensors = Naming::Keras.tensors(network, tensors)?;
-                Ok(keras(&tensors, self == Self::KerasH5))
+                keras(&tensors, self == Self::KerasH5).map_err(fault)
             }
         }
     }
 }
 
+#[cfg(any(feature = "keras", feature = "numpy"))]
+fn fault(reason: String) -> crate::error::Error {
+    crate::error::Error::File { path: "the weights to write".into(), reason }
+}
+
 #[cfg(feature = "numpy")]
-fn npz(tensors: &[Tensor<'_>]) -> Vec<u8> {
+fn npz(tensors: &[Tensor<'_>]) -> std::result::Result<Vec<u8>, String> {
     let file = |tensor: &Tensor<'_>| {
         let shape = tensor.shape.iter().map(|&length| length as usize).collect();
         let bytes = tensor.words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -65,7 +70,7 @@ fn npz(tensors: &[Tensor<'_>]) -> Vec<u8> {
 
 /// The tensors in groups of layers: `layers/dense/vars/0` and so on, or `dense/kernel` with lists of the names.
 #[cfg(feature = "keras")]
-fn keras(tensors: &[Tensor<'_>], is_legacy: bool) -> Vec<u8> {
+fn keras(tensors: &[Tensor<'_>], is_legacy: bool) -> std::result::Result<Vec<u8>, String> {
     use crate::hdf5::{Attribute, Member, NewGroup, write};
     let array = |tensor: &'_ Tensor<'_>| Member::Array { shape: tensor.shape.clone(), words: tensor.words.to_vec() };
     let split = |tensor: &Tensor<'_>| {

@@ -1,6 +1,6 @@
 //! Types and shapes of arrays, and texts.
 
-use super::{Array, Bytes, Cursor, Result, UNDEFINED};
+use super::{Array, BYTES_OF_A_STEP, Bytes, Cursor, Result, UNDEFINED};
 
 /// The type of an array's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,9 +13,15 @@ pub(crate) enum Kind {
     Text(usize),
     /// A length, and the place of the text in a heap.
     LongText,
-    /// Another type, with elements of this many bytes.
-    Other(usize),
+    /// Another type, with elements of this many bytes. The name is for errors.
+    Other(&'static str, usize),
 }
+
+/// The name of a type that is not read. Keras stores it as bytes without a meaning.
+pub(crate) const BFLOAT16: &str = "bfloat16";
+
+/// The most dimensions that the format allows.
+const MOST_DIMENSIONS: u8 = 32;
 
 impl Kind {
     pub(super) fn read(mut body: Cursor<'_>) -> Result<Self> {
@@ -28,18 +34,21 @@ impl Kind {
                 let exponent = body.byte()?;
                 match (size, exponent) {
                     (2, 5) | (4, 8) | (8, 11) if bits & 0x40 == 0 => Self::Float { size, big_endian: bits & 1 == 1 },
-                    _ => Self::Other(size),
+                    (2, 8) => Self::Other(BFLOAT16, size),
+                    _ => Self::Other("other floats", size),
                 }
             }
+            0 => Self::Other("integers", size),
             3 => Self::Text(size),
             9 if bits & 0xf == 1 && size == 16 => Self::LongText,
-            _ => Self::Other(size),
+            5 if size == 2 => Self::Other(BFLOAT16, size),
+            _ => Self::Other("another type", size),
         })
     }
 
     pub(super) fn size(self) -> usize {
         match self {
-            Self::Float { size, .. } | Self::Text(size) | Self::Other(size) => size,
+            Self::Float { size, .. } | Self::Text(size) | Self::Other(_, size) => size,
             Self::LongText => 16,
         }
     }
@@ -47,6 +56,9 @@ impl Kind {
 
 pub(super) fn shape(mut body: Cursor<'_>) -> Result<Vec<u64>> {
     let (version, rank) = (body.byte()?, body.byte()?);
+    if rank > MOST_DIMENSIONS {
+        return Err(format!("damaged: an array of {rank} dimensions; expected at most {MOST_DIMENSIONS}"));
+    }
     let rest = match version {
         1 => body.take(6)?,
         2 => body.take(2)?,
@@ -69,7 +81,10 @@ pub(super) fn texts(bytes: &Bytes<'_>, array: &Array<'_>) -> Result<Vec<String>>
                 let mut element = Cursor(element);
                 let (length, heap, index) = (element.number(4)?, element.number(8)?, element.number(4)?);
                 let whole = if length == 0 || heap == UNDEFINED { &[][..] } else { in_heap(bytes, heap, index)? };
-                Ok(text(&whole[..whole.len().min(length as usize)]))
+                let whole = &whole[..whole.len().min(length as usize)];
+                // Many elements may name the same long text.
+                bytes.steps(whole.len() / BYTES_OF_A_STEP)?;
+                Ok(text(whole))
             });
             each.collect()
         }
@@ -106,8 +121,10 @@ fn in_heap<'a>(bytes: &Bytes<'a>, heap: u64, index: u64) -> Result<&'a [u8]> {
 impl Array<'_> {
     /// The numbers of an array of floats. f64 is rounded.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
-        let Kind::Float { size, big_endian } = self.kind else {
-            return Err("expected floats of 2, 4 or 8 bytes".into());
+        let (size, big_endian) = match self.kind {
+            Kind::Float { size, big_endian } => (size, big_endian),
+            Kind::Text(_) | Kind::LongText => return Err("expected f16, f32 or f64, got text".into()),
+            Kind::Other(name, _) => return Err(format!("expected f16, f32 or f64, got {name}")),
         };
         let each = self.bytes.chunks_exact(size).map(|element| {
             let bits = element.iter().enumerate().fold(0u64, |bits, (i, &byte)| {

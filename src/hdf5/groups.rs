@@ -1,6 +1,9 @@
 //! The links of groups: symbol tables, as h5py writes by default, and link messages.
 
-use super::{Bytes, Cursor, Result, UNDEFINED};
+use super::{BYTES_OF_A_STEP, Bytes, Cursor, Result, UNDEFINED};
+
+/// The length of the longest name of an object, in bytes.
+const LONGEST_NAME: usize = 4096;
 
 /// Names of members, and the addresses of their headers.
 type Links<'a> = Vec<(&'a str, u64)>;
@@ -28,7 +31,9 @@ pub(super) fn symbols<'a>(bytes: &Bytes<'a>, mut body: Cursor<'a>) -> Result<Lin
                 node.take(24)?;
                 let text =
                     usize::try_from(at).ok().and_then(|at| names.get(at..)).ok_or("damaged: a name is missing")?;
-                let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
+                let end = text.iter().take(LONGEST_NAME + 1).position(|&byte| byte == 0);
+                let end = end.ok_or_else(|| format!("damaged: a name of more than {LONGEST_NAME} bytes"))?;
+                bytes.steps(end / BYTES_OF_A_STEP)?;
                 links.push((name(&text[..end])?, header));
             }
             continue;

@@ -15,7 +15,7 @@ mod write;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-pub(crate) use self::datatype::Kind;
+pub(crate) use self::datatype::{BFLOAT16, Kind};
 use self::messages::{Message, messages};
 pub(crate) use self::write::{Attribute, Group as NewGroup, Member, write};
 
@@ -33,6 +33,9 @@ const UNDEFINED: u64 = u64::MAX;
 const MOST_STEPS: u32 = 1 << 21;
 const LEAST_STEPS: u32 = 1 << 16;
 
+/// This many bytes of text count as a step.
+const BYTES_OF_A_STEP: usize = 16;
+
 /// The deepest nesting of groups.
 const DEEPEST: usize = 64;
 
@@ -40,7 +43,7 @@ const DEEPEST: usize = 64;
 #[derive(Debug)]
 struct Bytes<'a> {
     bytes: &'a [u8],
-    steps: Cell<u32>,
+    left: Cell<u32>,
 }
 
 impl<'a> Bytes<'a> {
@@ -56,8 +59,12 @@ impl<'a> Bytes<'a> {
     }
 
     fn step(&self) -> Result<()> {
-        let left = self.steps.get().checked_sub(1).ok_or("it has too many objects, or is damaged")?;
-        self.steps.set(left);
+        self.steps(1)
+    }
+
+    fn steps(&self, count: usize) -> Result<()> {
+        let left = u32::try_from(count).ok().and_then(|count| self.left.get().checked_sub(count));
+        self.left.set(left.ok_or("it has too many objects, or is damaged")?);
         Ok(())
     }
 }
@@ -100,7 +107,7 @@ pub(crate) struct File<'a> {
 /// A group: named objects with attributes.
 #[derive(Debug, Default)]
 pub(crate) struct Group<'a> {
-    attributes: Vec<(&'a str, Array<'a>)>,
+    attributes: BTreeMap<&'a str, Array<'a>>,
     pub members: BTreeMap<&'a str, Object<'a>>,
 }
 
@@ -123,7 +130,7 @@ pub(crate) struct Array<'a> {
 impl<'a> File<'a> {
     pub fn read(bytes: &'a [u8]) -> Result<Self> {
         let of_length = u32::try_from(bytes.len()).unwrap_or(MOST_STEPS).saturating_mul(4).saturating_add(LEAST_STEPS);
-        let bytes = Bytes { bytes, steps: Cell::new(MOST_STEPS.min(of_length)) };
+        let bytes = Bytes { bytes, left: Cell::new(MOST_STEPS.min(of_length)) };
         let mut start = bytes.from(0)?;
         start.expect(SIGNATURE, "an HDF5 file")?;
         let version = start.byte()?;
@@ -156,9 +163,21 @@ impl<'a> File<'a> {
     /// The texts of an attribute of a group: one, or a list. `None` if the group does not have it.
     pub fn texts(&self, group: &Group<'a>, name: &str) -> Result<Option<Vec<String>>> {
         self.bytes.step()?;
-        let Some((_, array)) = group.attributes.iter().find(|(own, _)| *own == name) else { return Ok(None) };
+        let Some(array) = group.attributes.get(name) else { return Ok(None) };
         let texts = datatype::texts(&self.bytes, array).map_err(|reason| format!("attribute {name:?}: {reason}"))?;
         Ok(Some(texts))
+    }
+
+    /// The texts of an attribute that Keras divides if it is long: `weight_names0`, `weight_names1` and so on.
+    pub fn list(&self, group: &Group<'a>, name: &str) -> Result<Option<Vec<String>>> {
+        let mut texts = self.texts(group, name)?;
+        for i in 0.. {
+            match self.texts(group, &format!("{name}{i}"))? {
+                Some(more) => texts.get_or_insert_default().extend(more),
+                None => break,
+            }
+        }
+        Ok(texts)
     }
 }
 
@@ -213,7 +232,7 @@ fn object<'a>(bytes: &Bytes<'a>, header: u64, depth: usize) -> Result<Object<'a>
             messages::DATASPACE => shape = Some(datatype::shape(body)?),
             messages::DATATYPE => kind = Some(Kind::read(body)?),
             messages::LAYOUT => data = Some(messages::layout(bytes, body)),
-            messages::FILTERS => unknown = Some("it is compressed".to_owned()),
+            messages::FILTERS => unknown = Some("it is compressed; rewrite the file with h5repack -f NONE -l CONTI".to_owned()),
             _ => {}
         }
     }

@@ -24,7 +24,7 @@ fn what_is_written_is_read() {
         ("none".to_owned(), Attribute::Texts(vec![])),
     ];
     let inner = NewGroup { attributes, members: vec![("array".into(), array)] };
-    let bytes = write(&NewGroup { attributes: vec![], members: vec![("inner".into(), Member::Group(inner))] });
+    let bytes = write(&NewGroup { attributes: vec![], members: vec![("inner".into(), Member::Group(inner))] }).unwrap();
     let file = File::read(&bytes).unwrap();
     let Some(Object::Array(array)) = file.root.at("inner/array") else { panic!("{file:?}") };
     assert_eq!((&array.shape[..], array.to_f32().unwrap()), (&[2, 1][..], vec![1.5, -2.0]));
@@ -37,7 +37,7 @@ fn what_is_written_is_read() {
 
 #[test]
 fn groups_that_contain_themselves_or_each_other_many_times_are_refused() {
-    let mut cycle = write(&nested(1));
+    let mut cycle = write(&nested(1)).unwrap();
     let root = cycle[64..72].to_vec();
     for at in links(&cycle, "aa") {
         cycle[at..at + 8].copy_from_slice(&root);
@@ -45,7 +45,7 @@ fn groups_that_contain_themselves_or_each_other_many_times_are_refused() {
     let error = File::read(&cycle).unwrap_err();
     assert!(error.contains("nested more than 64 deep"), "{error}");
     // Each of 40 groups has the next one twice: 2^40 paths.
-    let mut many = write(&nested(40));
+    let mut many = write(&nested(40)).unwrap();
     assert!(File::read(&many).is_ok());
     for (from, to) in links(&many, "aa").into_iter().zip(links(&many, "bb")) {
         many.copy_within(from..from + 8, to);

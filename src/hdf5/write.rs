@@ -4,7 +4,7 @@
 //! them.
 
 use super::messages::{ATTRIBUTE, DATASPACE, DATATYPE, LAYOUT, LINK, LINK_INFO};
-use super::{SIGNATURE, UNDEFINED};
+use super::{Result, SIGNATURE, UNDEFINED};
 
 /// A group to write.
 #[derive(Debug, Default)]
@@ -27,10 +27,19 @@ pub(crate) enum Attribute {
 
 const LENGTH_OF_SUPERBLOCK: usize = 96;
 
+/// The length of the longest name, in bytes. Readers accept at least this.
+const LONGEST_NAME: usize = 1024;
+
+/// The most members and attributes of a group: their count has 2 bytes.
+const MOST_MEMBERS: usize = u16::MAX as usize - 1;
+
 /// The bytes of a file.
-pub(crate) fn write(root: &Group) -> Vec<u8> {
+///
+/// # Errors
+/// A name of more than 1024 bytes, or a group of more than 65,534 members and attributes.
+pub(crate) fn write(root: &Group) -> Result<Vec<u8>> {
     let mut bytes = vec![0; LENGTH_OF_SUPERBLOCK];
-    let root = group(&mut bytes, root);
+    let root = group(&mut bytes, root)?;
     let mut start = SIGNATURE.to_vec();
     // Versions, 8 bytes for addresses and lengths, and the sizes of symbol tables, which this file does not have.
     start.extend([0, 0, 0, 0, 0, 8, 8, 0, 4, 0, 16, 0, 0, 0, 0, 0]);
@@ -38,17 +47,25 @@ pub(crate) fn write(root: &Group) -> Vec<u8> {
         start.extend(address.to_le_bytes());
     }
     bytes[..LENGTH_OF_SUPERBLOCK].copy_from_slice(&start);
-    bytes
+    Ok(bytes)
 }
 
 /// Appends a group after its members. Returns the address of its header.
-fn group(bytes: &mut Vec<u8>, group: &Group) -> u64 {
+fn group(bytes: &mut Vec<u8>, group: &Group) -> Result<u64> {
+    let count = group.members.len() + group.attributes.len();
+    if count > MOST_MEMBERS {
+        return Err(format!("an HDF5 group of {count} members and attributes; expected at most {MOST_MEMBERS}"));
+    }
     // The version and the flags; there is no heap and no tree of links.
     let link_info = [&[0, 0][..], &UNDEFINED.to_le_bytes(), &UNDEFINED.to_le_bytes()].concat();
     let mut messages = vec![(LINK_INFO, link_info)];
     for (name, member) in &group.members {
+        if name.len() > LONGEST_NAME {
+            let start: String = name.chars().take(40).collect();
+            return Err(format!("the name {start:?}... has {} bytes; expected at most {LONGEST_NAME}", name.len()));
+        }
         let address = match member {
-            Member::Group(inner) => self::group(bytes, inner),
+            Member::Group(inner) => self::group(bytes, inner)?,
             Member::Array { shape, words } => array(bytes, shape, words),
         };
         // The name's length has 2 bytes.
@@ -56,7 +73,7 @@ fn group(bytes: &mut Vec<u8>, group: &Group) -> u64 {
         messages.push((LINK, [&start, name.as_bytes(), &address.to_le_bytes()].concat()));
     }
     messages.extend(group.attributes.iter().map(|(name, value)| (ATTRIBUTE, attribute(name, value))));
-    header(bytes, messages)
+    Ok(header(bytes, messages))
 }
 
 fn array(bytes: &mut Vec<u8>, shape: &[u32], words: &[u32]) -> u64 {

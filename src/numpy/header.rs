@@ -23,6 +23,9 @@ const TYPES: [(&str, Dtype); 12] = [
     ("f8", Dtype::F64),
 ];
 
+/// The most dimensions of an array, as in NumPy.
+pub(super) const MOST_DIMENSIONS: usize = 64;
+
 #[derive(Debug, PartialEq)]
 pub(super) struct Header {
     pub dtype: Dtype,
@@ -88,6 +91,9 @@ fn dictionary(text: &str) -> Result<Header> {
     };
     let shape =
         list.and_then(lengths).ok_or_else(|| format!("header: \"shape\": expected a tuple, got {}", start(shape)))?;
+    if shape.len() > MOST_DIMENSIONS {
+        return Err(format!("shape: expected at most {MOST_DIMENSIONS} dimensions, got {}", shape.len()));
+    }
     Ok(Header { dtype: *dtype, big_endian, fortran, shape })
 }
 

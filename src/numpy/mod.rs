@@ -109,8 +109,12 @@ impl NumpyArray {
     /// The same elements in the same order, with another shape.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shape has another number of elements.
+    /// [`Error::Shape`] if the shape has another number of elements, or more than 64 dimensions.
     pub fn reshaped(self, shape: &[usize]) -> Result<Self> {
+        if shape.len() > header::MOST_DIMENSIONS {
+            let expected = format!("at most {} dimensions", header::MOST_DIMENSIONS);
+            return Err(Error::shape("new shape of the NumPy array", expected, format!("{} dimensions", shape.len())));
+        }
         let [old, new] = [&self.shape, shape].map(header::elements);
         match old == new {
             true => Ok(Self { shape: shape.to_vec(), ..self }),
