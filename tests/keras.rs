@@ -87,13 +87,13 @@ fn layers_keep_their_names_and_options() {
     let (network, _) = Network::from_keras(&stored("merged.keras")).unwrap();
     let names: Vec<&str> = network.layers().map(|(name, _)| name).collect();
     assert!(["shared", "shared_2", "chain/one", "graph/one"].iter().all(|name| names.contains(name)), "{names:?}");
-    let ends = |specs: &[wgrad::TensorSpec]| specs.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>();
-    assert_eq!(ends(network.input_specs()), ["left", "right"]);
-    assert_eq!(ends(network.output_specs()), ["first", "activation"]);
+    let named = |specs: &[wgrad::TensorSpec]| specs.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>();
+    assert_eq!(named(network.input_specs()), ["left", "right"]);
+    assert_eq!(named(network.output_specs()), ["first", "activation"]);
 }
 
 #[test]
-fn all_that_is_not_supported_is_told_at_once() {
+fn one_error_lists_everything_that_is_not_supported() {
     let error = Network::from_keras(&stored("refused.keras")).unwrap_err().to_string();
     let expected = "the Keras model: 3 layers are not supported:\n  ReLU \"above\": attribute threshold: only 0 is \
                     supported\n  LSTM \"memory\": the class is not supported\n  GaussianNoise \"noise\": the class is \

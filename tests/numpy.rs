@@ -146,3 +146,15 @@ fn damaged_files_give_an_error_or_an_array() {
     let refused = damage::each(&files, 2000, |bytes| Model::weights_from_bytes(Device::Cpu, &network, bytes).is_ok());
     assert!(refused > 200, "{refused}");
 }
+
+#[test]
+fn arrays_have_at_most_64_dimensions() {
+    assert!(NumpyArray::new(&[1; 64], &[2.0]).is_ok());
+    let error = NumpyArray::new(&[1; 65], &[2.0]).unwrap_err().to_string();
+    assert!(error.contains("at most 64 dimensions") && error.contains("65 dimensions"), "{error}");
+    let shape = "1, ".repeat(1000);
+    let header = format!("{{'descr': '<f4', 'fortran_order': True, 'shape': ({shape}), }}");
+    let start = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..]].concat();
+    let error = NumpyArray::read(&[&start, header.as_bytes(), &[0; 4]].concat()).unwrap_err().to_string();
+    assert!(error.contains("expected at most 64 dimensions, got 1000"), "{error}");
+}

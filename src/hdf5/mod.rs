@@ -232,7 +232,9 @@ fn object<'a>(bytes: &Bytes<'a>, header: u64, depth: usize) -> Result<Object<'a>
             messages::DATASPACE => shape = Some(datatype::shape(body)?),
             messages::DATATYPE => kind = Some(Kind::read(body)?),
             messages::LAYOUT => data = Some(messages::layout(bytes, body)),
-            messages::FILTERS => unknown = Some("it is compressed; rewrite the file with h5repack -f NONE -l CONTI".to_owned()),
+            messages::FILTERS => {
+                unknown = Some("it is compressed; rewrite the file with h5repack -f NONE -l CONTI".to_owned())
+            }
             _ => {}
         }
     }

@@ -1,6 +1,8 @@
 //! Files with links that a tree does not have.
 
-use super::{Attribute, File, Member, NewGroup, Object, write};
+use std::cell::Cell;
+
+use super::{Array, Attribute, BYTES_OF_A_STEP, Bytes, Cursor, File, Kind, Member, NewGroup, Object, datatype, write};
 
 /// A group with the members `aa` and `bb`: the next group, or one without members.
 fn nested(depth: usize) -> NewGroup {
@@ -52,4 +54,37 @@ fn groups_that_contain_themselves_or_each_other_many_times_are_refused() {
     }
     let error = File::read(&many).unwrap_err();
     assert!(error.contains("too many objects"), "{error}");
+}
+
+#[test]
+fn a_text_that_many_elements_name_is_counted_each_time() {
+    let (count, length) = (10u32, 256u32);
+    // A global heap with one object.
+    let object =
+        [&[1, 0, 0, 0, 0, 0, 0, 0][..], &u64::from(length).to_le_bytes(), &vec![b'x'; length as usize]].concat();
+    let size = 16 + object.len() as u64;
+    let heap = [&b"GCOL\x01\0\0\0"[..], &size.to_le_bytes(), &object].concat();
+    let element = [&length.to_le_bytes()[..], &0u64.to_le_bytes(), &1u32.to_le_bytes()].concat();
+    let array = Array { kind: Kind::LongText, shape: vec![count.into()], bytes: &element.repeat(count as usize) };
+    let needed = count * (1 + length / BYTES_OF_A_STEP as u32);
+    let texts = |left: u32| datatype::texts(&Bytes { bytes: &heap, left: Cell::new(left) }, &array);
+    assert_eq!(texts(needed).unwrap(), vec!["x".repeat(length as usize); count as usize]);
+    assert!(texts(needed - 1).unwrap_err().contains("too many objects"));
+}
+
+#[test]
+fn lengths_beyond_the_format_are_refused() {
+    let shape = |rank: u8| datatype::shape(Cursor(&[&[1, rank, 0, 0, 0, 0, 0, 0][..], &[1; 8 * 33]].concat()));
+    assert_eq!(shape(32).unwrap().len(), 32);
+    assert!(shape(33).unwrap_err().contains("33 dimensions; expected at most 32"));
+    let named = |name: String| write(&NewGroup { attributes: vec![], members: vec![(name, empty())] });
+    assert!(File::read(&named("n".repeat(1024)).unwrap()).is_ok());
+    assert!(named("n".repeat(1025)).unwrap_err().contains("1025 bytes; expected at most 1024"));
+    let members = (0..=u16::MAX).map(|i| (i.to_string(), empty())).collect();
+    let error = write(&NewGroup { attributes: vec![], members }).unwrap_err();
+    assert!(error.contains("65536 members and attributes; expected at most 65534"), "{error}");
+}
+
+fn empty() -> Member {
+    Member::Group(NewGroup::default())
 }

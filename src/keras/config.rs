@@ -1,8 +1,13 @@
 //! The description of a model in JSON: its layers, their attributes, and which values they take.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value as Json};
 
 use super::Result;
+
+/// The length of the longest name of a layer, in bytes.
+const LONGEST_NAME: usize = 1024;
 
 /// The attributes of a layer.
 #[derive(Debug, Clone, Copy)]
@@ -124,8 +129,8 @@ pub enum Argument<'a> {
     /// The output of a layer: its name, the number of the call, and the number of the output.
     Value(&'a str, u64, u64),
     Number(f64),
-    /// Another kind, such as an array.
-    Other,
+    /// Another one: the reason why it is not supported.
+    Refused(String),
 }
 
 /// A layer of a model.
@@ -170,13 +175,18 @@ impl<'a> ModelSpec<'a> {
             true => "its config has no layers",
             false => "its config has no layers: only Sequential and functional models have a description",
         })?;
-        let ends = |name: &str| config.get(name).map_or(vec![], references);
+        let listed = |name: &str| config.get(name).map_or(vec![], references);
+        let layers = layers.iter().map(layer).collect::<Result<Vec<_>>>()?;
+        let mut names = HashSet::new();
+        if let Some(layer) = layers.iter().find(|layer| !names.insert(layer.name)) {
+            return Err(format!("two layers have the name {:?}", layer.name));
+        }
         Ok(Self {
             name: config.get("name").and_then(Json::as_str).unwrap_or("model"),
-            layers: layers.iter().map(layer).collect::<Result<_>>()?,
+            layers,
             is_chain,
-            inputs: ends("input_layers"),
-            outputs: ends("output_layers"),
+            inputs: listed("input_layers"),
+            outputs: listed("output_layers"),
             built_for: config.get("build_input_shape").filter(|shape| shape.is_array()),
         })
     }
@@ -196,13 +206,20 @@ fn layer(json: &Json) -> Result<LayerSpec<'_>> {
     let text = |value: Option<&'_ Json>| value.and_then(Json::as_str).unwrap_or_default().to_owned();
     let name = config.and_then(|config| config.get("name")).or(json.get("name")).and_then(Json::as_str);
     let name = name.ok_or_else(|| format!("a layer {} without a name", text(json.get("class_name"))))?;
+    if name.len() > LONGEST_NAME {
+        let start: String = name.chars().take(40).collect();
+        return Err(format!(
+            "the layer {start:?}... has a name of {} bytes; expected at most {LONGEST_NAME}",
+            name.len()
+        ));
+    }
     let calls = json.get("inbound_nodes").and_then(Json::as_array);
     let calls = calls.map_or(vec![], |calls| calls.iter().map(references).collect());
     let module = json.get("module").and_then(Json::as_str).unwrap_or_default();
     Ok(LayerSpec { class, name, module, json, config: Config(config), calls })
 }
 
-/// All values and numbers in a call or in a list of ends, in their order. Keras 3 describes a value as
+/// All values and numbers in a call, or in a list of inputs or outputs, in their order. Keras 3 describes a value as
 /// `{"class_name": "__keras_tensor__", "config": {"keras_history": ["name", 0, 0]}}`, Keras 2 as `["name", 0, 0, {}]`.
 fn references(json: &Json) -> Vec<Argument<'_>> {
     let mut found = Vec::new();
@@ -210,21 +227,46 @@ fn references(json: &Json) -> Vec<Argument<'_>> {
     while let Some(json) = open.pop() {
         match json {
             Json::Array(list) => match &list[..] {
-                [Json::String(name), call, output, ..] if call.is_u64() && output.is_u64() => {
+                [Json::String(name), call, output, rest @ ..] if call.is_u64() && output.is_u64() => {
                     found.push(Argument::Value(name, call.as_u64().unwrap_or(0), output.as_u64().unwrap_or(0)));
+                    found.extend(rest.iter().filter_map(named));
                 }
                 list => open.extend(list.iter().rev()),
             },
             Json::Object(map) => match map.get("config").and_then(|config| config.get("keras_history")) {
                 Some(history) => open.push(history),
-                None if map.contains_key("args") => open.extend(map.get("args")),
-                None if map.contains_key("class_name") => found.push(Argument::Other),
+                None if map.contains_key("args") => {
+                    found.extend(map.get("kwargs").and_then(named));
+                    open.extend(map.get("args"));
+                }
+                None if map.contains_key("class_name") => found.push(unnamed(json)),
                 // The inputs of a model may be a dictionary.
                 None => open.extend(map.values().rev()),
             },
             Json::Number(number) => found.extend(number.as_f64().map(Argument::Number)),
-            _ => {}
+            Json::Null | Json::Bool(false) => {}
+            Json::Bool(true) | Json::String(_) => found.push(unnamed(json)),
         }
     }
     found
+}
+
+fn unnamed(value: &Json) -> Argument<'static> {
+    let value: String = value.to_string().chars().take(80).collect();
+    Argument::Refused(format!("the argument {value} is not supported"))
+}
+
+/// The first of a call's named arguments that changes the call. They are not supported. Null and `false` change
+/// nothing, and masks are not read.
+fn named(arguments: &Json) -> Option<Argument<'static>> {
+    let changes =
+        |(name, value): &(&String, &Json)| *name != "mask" && !matches!(value, Json::Null | Json::Bool(false));
+    match arguments {
+        Json::Object(map) => map.iter().find(changes).map(|(name, _)| {
+            let name: String = name.chars().take(80).collect();
+            Argument::Refused(format!("the argument {name:?} is not supported"))
+        }),
+        Json::Null => None,
+        other => Some(unnamed(other)),
+    }
 }

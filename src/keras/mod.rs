@@ -5,6 +5,8 @@
 
 mod config;
 mod import;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -96,7 +98,7 @@ impl Keras {
     }
 
     /// Sets the shape of one sample of an input, by its name. Needed if the file leaves dimensions open. A model with
-    /// one input takes any name.
+    /// one input takes any name. Otherwise, [`network`](Self::network) returns an error for an unknown name.
     pub fn input_shape(mut self, name: impl Into<String>, shape: &[u32]) -> Self {
         self.shapes.insert(name.into(), shape.to_vec());
         self

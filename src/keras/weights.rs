@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::Result;
 use super::config::{ModelSpec, is_model};
-use crate::hdf5::{Array, File, Group, Object};
+use crate::hdf5::{Array, BFLOAT16, File, Group, Kind, Object};
 
 /// The weights of a file.
 pub struct Weights<'a> {
@@ -13,10 +13,15 @@ pub struct Weights<'a> {
     group: &'a Group<'a>,
     /// Whether each layer's group has an attribute with the names of its weights, as in `.h5` files of whole models.
     /// Otherwise a layer's weights are numbered, in groups of layers as in `.weights.h5`.
-    pub is_legacy: bool,
-    /// Bytes of weights that may still be read. Links may show the same bytes to many layers.
+    is_legacy: bool,
+    /// Bytes of weights that the first calls of layers may still read. Links may show the same bytes to many layers.
     left: Cell<u64>,
+    /// The same for later calls, which only check the weights.
+    left_to_check: Cell<u64>,
 }
+
+/// The later calls of shared layers may read this many times the bytes of the file.
+const MOST_CHECKS: u64 = 256;
 
 /// The weights of a model within the file.
 #[derive(Clone, Copy)]
@@ -49,9 +54,10 @@ impl Weight {
 impl<'a> Weights<'a> {
     pub fn of(file: &'a File<'a>) -> Result<Self> {
         let group = file.root.group("model_weights").unwrap_or(&file.root);
-        let is_legacy = lists(file, group, "layer_names")?.is_some();
+        let is_legacy = file.list(group, "layer_names")?.is_some();
         let left = Cell::new(file.length());
-        Ok(Self { file, group, is_legacy, left })
+        let left_to_check = Cell::new(file.length().saturating_mul(MOST_CHECKS));
+        Ok(Self { file, group, is_legacy, left, left_to_check })
     }
 
     pub fn place(&self) -> Place<'a> {
@@ -99,8 +105,8 @@ impl<'a> Weights<'a> {
         Ok(groups)
     }
 
-    /// The weights of a layer in their order.
-    pub fn layer(&self, place: Place<'a>, layer: &str) -> Result<Vec<Weight>> {
+    /// The weights of a layer in their order. `is_first`: this is the layer's first call.
+    pub fn layer(&self, place: Place<'a>, layer: &str, is_first: bool) -> Result<Vec<Weight>> {
         let arrays = match place {
             Place::Missing => vec![],
             Place::Group(group) if !self.is_legacy => {
@@ -109,7 +115,7 @@ impl<'a> Weights<'a> {
                 (0..).map_while(array).collect()
             }
             Place::Group(group) | Place::Inner(group) => {
-                let names = lists(self.file, group, "weight_names")?.unwrap_or_default();
+                let names = self.file.list(group, "weight_names")?.unwrap_or_default();
                 let is_own = |name: &String| {
                     // `inner/dense_1/kernel`, or `dense_1/kernel:0` in Keras 2.
                     matches!(place, Place::Group(_)) || name.rsplit('/').nth(1) == Some(layer)
@@ -121,38 +127,30 @@ impl<'a> Weights<'a> {
                 names.into_iter().filter(is_own).map(find).collect::<Result<_>>()?
             }
         };
-        arrays.into_iter().map(|(name, object)| self.weight(name, object)).collect()
+        arrays.into_iter().map(|(name, object)| self.weight(name, object, is_first)).collect()
     }
 
-    fn weight(&self, name: String, object: &Object<'_>) -> Result<Weight> {
+    fn weight(&self, name: String, object: &Object<'_>, is_first: bool) -> Result<Weight> {
         let array: &Array<'_> = match object {
             Object::Array(array) => array,
             Object::Unknown(reason) => return Err(format!("weight {name} cannot be read: {reason}")),
             Object::Group(_) => return Err(format!("weight {name} is a group")),
         };
-        let left = self.left.get().checked_sub(array.bytes.len() as u64);
-        self.left.set(left.ok_or("its layers share arrays of the file")?);
+        let (allowance, reason) = match is_first {
+            true => (&self.left, "its layers share arrays of the file"),
+            false => (&self.left_to_check, "shared layers are called too many times for a file of this size"),
+        };
+        let left = allowance.get().checked_sub(array.bytes.len() as u64);
+        allowance.set(left.ok_or(reason)?);
         let shape = array.shape.iter().map(|&length| u32::try_from(length).ok()).collect::<Option<Vec<u32>>>();
         let shape = shape.ok_or_else(|| format!("weight {name}: the shape {:?} is too large", array.shape))?;
         let numbers = match array.kind {
             // The number of batches that a Normalization has seen.
-            crate::hdf5::Kind::Other(_) => vec![],
+            Kind::Other(kind, _) if kind != BFLOAT16 => vec![],
             _ => array.to_f32().map_err(|reason| format!("weight {name}: {reason}"))?,
         };
         Ok(Weight { name, shape, numbers })
     }
-}
-
-/// The texts of an attribute. Keras divides long lists: `weight_names0`, `weight_names1` and so on.
-fn lists<'a>(file: &File<'a>, group: &Group<'a>, name: &str) -> Result<Option<Vec<String>>> {
-    let mut texts = file.texts(group, name)?;
-    for i in 0.. {
-        match file.texts(group, &format!("{name}{i}"))? {
-            Some(more) => texts.get_or_insert_default().extend(more),
-            None => break,
-        }
-    }
-    Ok(texts)
 }
 
 /// `Conv2DTranspose` becomes `conv2d_transpose`, as in Keras.

@@ -47,7 +47,7 @@ impl NumpyArray {
     /// An array of f32 in C order (row-major).
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shape has another number of elements.
+    /// [`Error::Shape`] if the shape has another number of elements, or more than 64 dimensions.
     pub fn new(shape: &[usize], numbers: &[f32]) -> Result<Self> {
         let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         Self { dtype: Dtype::F32, shape: vec![numbers.len()], bytes }.reshaped(shape)

@@ -7,7 +7,7 @@ use crate::activation::Activation;
 use crate::keras::Result;
 use crate::keras::weights::Weight;
 use crate::network::{Layer, ScaleShift, Tied, Value};
-use crate::shape::Shape;
+use crate::shape::{LONGEST_TENSOR, Shape};
 
 /// Names that are taken.
 #[derive(Debug, Default)]
@@ -37,7 +37,13 @@ impl Names {
 pub(super) fn sample(lengths: &[u32]) -> Result<Shape> {
     match lengths {
         [] => Ok(Shape::of(&[1])),
-        lengths if lengths.len() <= 4 && !lengths.contains(&0) => Ok(Shape::of(lengths)),
+        lengths if lengths.len() <= 4 && !lengths.contains(&0) => {
+            let count = lengths.iter().try_fold(1u64, |count, &length| count.checked_mul(length.into()));
+            match count.is_some_and(|count| count <= LONGEST_TENSOR) {
+                true => Ok(Shape::of(lengths)),
+                false => Err(format!("the shape {lengths:?}; expected at most {LONGEST_TENSOR} elements")),
+            }
+        }
         _ => Err(format!("the shape {lengths:?}; expected 1 to 4 dimensions of at least 1")),
     }
 }
@@ -53,7 +59,7 @@ impl Importer<'_> {
 
     /// The weights of a call's layer. `roles`: their names, for errors; the file must have as many.
     pub(super) fn weights(&self, call: &Call, roles: &[&str]) -> Result<Vec<Weight>> {
-        let weights = self.weights.layer(call.weights, call.layer.name)?;
+        let weights = self.weights.layer(call.weights, call.layer.name, call.is_first())?;
         if weights.len() == roles.len() {
             return Ok(weights);
         }
@@ -98,6 +104,15 @@ impl Importer<'_> {
         Ok(value)
     }
 
+    /// As many equal numbers, for a weight that the file does not have. All of them together are limited: a small
+    /// file may ask for any number.
+    pub(super) fn filled(&mut self, number: f32, count: u32) -> Result<Vec<f32>> {
+        let left =
+            self.left_to_fill.checked_sub(count).ok_or("too many scales and shifts that the file does not have")?;
+        self.left_to_fill = left;
+        Ok(vec![number; count as usize])
+    }
+
     /// A tensor that is the same for each sample.
     pub(super) fn constant(
         &mut self,
@@ -111,7 +126,7 @@ impl Importer<'_> {
         if shape.elements() != numbers.len() as u64 {
             return Err(format!("{} numbers for the shape {shape:?}", numbers.len()));
         }
-        if trained && call.shared.borrow().is_some() {
+        if trained && !call.is_first() {
             return Err("several calls share its weights".into());
         }
         let name = self.names.free(name);

@@ -55,7 +55,7 @@ impl Options {
 }
 
 pub(super) fn conv(imp: &mut Importer, call: &Call) -> Result<Value> {
-    let (filters, activation) = (call.config.whole("filters")?, described(imp, call.config)?);
+    let (filters, activation) = (call.config.whole("filters")?, described(imp, call)?);
     let options = options(imp, call, Conv::new(filters, 1))?;
     let groups = if call.config.get("groups").is_some() { call.config.whole("groups")? } else { 1 };
     if groups == 0 {
@@ -68,7 +68,7 @@ pub(super) fn conv(imp: &mut Importer, call: &Call) -> Result<Value> {
 }
 
 pub(super) fn transposed(imp: &mut Importer, call: &Call) -> Result<Value> {
-    let (filters, activation) = (call.config.whole("filters")?, described(imp, call.config)?);
+    let (filters, activation) = (call.config.whole("filters")?, described(imp, call)?);
     let mut options = options(imp, call, Conv::transposed(filters, 1))?;
     call.config.only("output_padding", &[])?;
     let mut weights = options.weights(imp, call, vec!["kernel"])?;
@@ -93,16 +93,16 @@ fn swapped(numbers: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 
 /// Keras has [height, width, inputs, multiplier]: the order of our outputs, as each input is a group.
 pub(super) fn depthwise(imp: &mut Importer, call: &Call) -> Result<Value> {
-    let activation = described(imp, call.config)?;
+    let activation = described(imp, call)?;
     let options = options(imp, call, Conv::new(0, 1))?;
     let weights = options.weights(imp, call, vec!["kernel"])?;
-    let (conv, channels) = deep(call, &options, &weights[0])?;
+    let (conv, channels) = depthwise_conv(call, &options, &weights[0])?;
     let numbers = with_bias(weights, channels)?;
     imp.add_weighted(call, call.path, conv.activation(activation), options.x, numbers)
 }
 
 /// The depthwise layer for these options, and its number of outputs.
-fn deep(call: &Call, options: &Options, kernel: &Weight) -> Result<(Conv, u32)> {
+fn depthwise_conv(call: &Call, options: &Options, kernel: &Weight) -> Result<(Conv, u32)> {
     let multiplier =
         if call.config.get("depth_multiplier").is_some() { call.config.whole("depth_multiplier")? } else { 1 };
     kernel.check(&options.kernel([options.inputs, multiplier]))?;
@@ -114,11 +114,11 @@ fn deep(call: &Call, options: &Options, kernel: &Weight) -> Result<(Conv, u32)> 
 
 /// A depthwise convolution without bias, then one of 1 × 1.
 pub(super) fn separable(imp: &mut Importer, call: &Call) -> Result<Value> {
-    let (filters, activation) = (call.config.whole("filters")?, described(imp, call.config)?);
+    let (filters, activation) = (call.config.whole("filters")?, described(imp, call)?);
     let options = options(imp, call, Conv::new(0, 1))?;
     let mut weights = options.weights(imp, call, vec!["depthwise_kernel", "pointwise_kernel"])?;
     let depthwise = weights.remove(0);
-    let (conv, channels) = deep(call, &options, &depthwise)?;
+    let (conv, channels) = depthwise_conv(call, &options, &depthwise)?;
     let one = if options.is_sequence { vec![1] } else { vec![1, 1] };
     weights[0].check(&[one, vec![channels, filters]].concat())?;
     let name = format!("{}_depthwise", call.path);

@@ -7,7 +7,7 @@ use crate::network::{Dense, Value};
 
 pub(super) fn dense(imp: &mut Importer, call: &Call) -> Result<Value> {
     let (x, config) = (call.input()?, call.config);
-    let (units, activation) = (config.whole("units")?, described(imp, config)?);
+    let (units, activation) = (config.whole("units")?, described(imp, call)?);
     let has_bias = config.flag("use_bias", true)?;
     let weights = imp.weights(call, if has_bias { &["kernel", "bias"] } else { &["kernel"] })?;
     let expected = [imp.channels(x)?, units];

@@ -8,27 +8,40 @@ use crate::keras::Result;
 use crate::keras::config::{self, Config};
 use crate::network::{Layer, Value};
 
-/// The activation that an attribute of a layer describes.
-pub(super) fn described(imp: &Importer, config: Config<'_>) -> Result<Activation> {
-    let Some(value) = config.get("activation") else { return Ok(Activation::Identity) };
+/// The activation that a layer's attribute describes.
+pub(super) fn described(imp: &Importer, call: &Call) -> Result<Activation> {
+    let Some(value) = call.config.get("activation") else { return Ok(Activation::Identity) };
     let found = match (value, config::class(value), value.get("config").and_then(Json::as_str)) {
         (Json::String(name), ..) => by_name(name, imp.is_keras_2),
+        // The output has as many dimensions as the input.
+        (_, Some((class, config)), _) => by_class(class, config, imp.shape(call.input()?)?.len())?,
         // Keras 3 describes functions in this way too.
         (_, None, Some(name)) => by_name(name, imp.is_keras_2),
-        (_, Some(("LeakyReLU", config)), _) => Some(Activation::LeakyRelu(slope(config)?)),
-        (_, Some(("ELU", config)), _) => Some(Activation::Elu(config.number("alpha", 1.0)?)),
-        (_, Some(("ReLU", config)), _) => match relu_options(config)? {
-            (None, 0.0) => Some(Activation::Relu),
-            (None, slope) => Some(Activation::LeakyRelu(slope)),
-            (Some(6.0), 0.0) => elementary("relu6").map(Activation::Custom),
-            _ => None,
-        },
-        (_, Some(("Softmax", _)), _) => Some(Activation::Softmax),
         _ => None,
     };
     found.ok_or_else(|| {
         let value: String = value.to_string().chars().take(80).collect();
         format!("attribute activation: {value} is not supported")
+    })
+}
+
+/// The activation that a layer of this class computes, on samples of `rank` dimensions. `None` if it is not one
+/// activation.
+fn by_class(class: &str, config: Config<'_>, rank: usize) -> Result<Option<Activation>> {
+    Ok(match class {
+        "LeakyReLU" => Some(Activation::LeakyRelu(slope(config)?)),
+        "ELU" => Some(Activation::Elu(config.number("alpha", 1.0)?)),
+        "ReLU" => match relu_options(config)? {
+            (None, 0.0) => Some(Activation::Relu),
+            (None, slope) => Some(Activation::LeakyRelu(slope)),
+            (Some(6.0), 0.0) => elementary("relu6").map(Activation::Custom),
+            _ => None,
+        },
+        "Softmax" => {
+            config.last_axis("axis", rank)?;
+            Some(Activation::Softmax)
+        }
+        _ => None,
     })
 }
 
@@ -76,34 +89,23 @@ fn relu_options(config: Config<'_>) -> Result<(Option<f32>, f32)> {
 }
 
 pub(super) fn activation(imp: &mut Importer, call: &Call) -> Result<Value> {
-    let activation = described(imp, call.config)?;
+    let activation = described(imp, call)?;
     imp.activated(call, activation, call.input()?)
 }
 
-pub(super) fn relu(imp: &mut Importer, call: &Call) -> Result<Value> {
-    let (x, (most, slope)) = (call.input()?, relu_options(call.config)?);
-    if let ((Some(6.0), 0.0), Some(relu6)) = ((most, slope), elementary("relu6")) {
-        return imp.activated(call, Activation::Custom(relu6), x);
+/// A layer that computes one activation, or a ReLU with a largest value.
+pub(super) fn with_options(imp: &mut Importer, call: &Call) -> Result<Value> {
+    let x = call.input()?;
+    if let Some(activation) = by_class(call.layer.class, call.config, imp.shape(x)?.len())? {
+        return imp.activated(call, activation, x);
     }
+    let (most, slope) = relu_options(call.config)?;
     let y = imp.activated(call, if slope == 0.0 { Activation::Relu } else { Activation::LeakyRelu(slope) }, x)?;
     // min(y, most) = most - relu(most - y)
     let Some(most) = most else { return Ok(y) };
     let below = imp.scale_shift(call, -1.0, most, y)?;
     let below = imp.activated(call, Activation::Relu, below)?;
     imp.scale_shift(call, -1.0, most, below)
-}
-
-pub(super) fn with_option(imp: &mut Importer, call: &Call) -> Result<Value> {
-    let x = call.input()?;
-    let activation = match call.layer.class {
-        "LeakyReLU" => Activation::LeakyRelu(slope(call.config)?),
-        "ELU" => Activation::Elu(call.config.number("alpha", 1.0)?),
-        _ => {
-            call.config.last_axis("axis", imp.shape(x)?.len())?;
-            Activation::Softmax
-        }
-    };
-    imp.activated(call, activation, x)
 }
 
 /// relu(x) - alpha · relu(-x), with a trained alpha.

@@ -27,6 +27,9 @@ const MOST_LAYERS: usize = 1 << 14;
 /// The most lines of an error.
 const MOST_FAULTS: usize = 100;
 
+/// The most numbers of weights that the file does not have: 2^28 bytes.
+const MOST_FILLED: u32 = 1 << 26;
+
 /// Imports a layer.
 type Import = fn(&mut Importer, &Call) -> Result<Value>;
 
@@ -43,11 +46,10 @@ const CLASSES: &[(&str, Import)] = &[
     ("LayerNormalization", norm::layer),
     ("GroupNormalization", norm::group),
     ("RMSNormalization", norm::rms),
-    ("Normalization", norm::fixed),
+    ("Normalization", norm::normalization),
     ("Rescaling", norm::rescaling),
     ("Activation", functions::activation),
-    ("ReLU", functions::relu),
-    ("LeakyReLU ELU Softmax", functions::with_option),
+    ("ReLU LeakyReLU ELU Softmax", functions::with_options),
     ("PReLU", functions::prelu),
     ("Dropout SpatialDropout1D SpatialDropout2D", moving::dropout),
     ("Flatten", moving::flatten),
@@ -76,6 +78,12 @@ struct Importer<'a> {
     /// The numbers of each parameter and state, by its name.
     numbers: BTreeMap<String, Vec<f32>>,
     names: Names,
+    /// The numbers of weights that the file does not have and that may still be made.
+    left_to_fill: u32,
+    /// The inputs of the network.
+    inputs: Vec<String>,
+    /// The constants of each Normalization, by its path: negative means, and scales.
+    normalizations: HashMap<String, [Value; 2]>,
     /// The layers with weights that each Keras layer has made, by its path. Its later calls share them.
     made: HashMap<String, Vec<String>>,
     faults: Vec<String>,
@@ -111,6 +119,11 @@ impl Call<'_> {
         }
     }
 
+    /// Whether the layer has not been called before.
+    fn is_first(&self) -> bool {
+        self.shared.borrow().is_none()
+    }
+
     fn class_has(&self, part: &str) -> bool {
         self.layer.class.contains(part)
     }
@@ -131,11 +144,15 @@ pub fn import(
         layers: 0,
         numbers: BTreeMap::new(),
         names: Names::default(),
+        left_to_fill: MOST_FILLED,
+        inputs: Vec::new(),
+        normalizations: HashMap::new(),
         made: HashMap::new(),
         faults: Vec::new(),
         more_faults: 0,
     };
     let outputs = importer.model(&model, "", weights.place(), None).map_err(fault)?;
+    importer.check_shapes().map_err(fault)?;
     let count = importer.faults.len() + importer.more_faults;
     if count > 0 {
         if importer.more_faults > 0 {
@@ -157,6 +174,10 @@ impl<'a> Importer<'a> {
         arguments: Vec<Given>,
     ) -> Option<Vec<(String, Value)>> {
         let path = within(path, layer.name);
+        if inputs_only(layer) && arguments.iter().any(|given| matches!(given, Given::Number(_))) {
+            self.fault(layer, &path, "a number as an argument is not supported");
+            return None;
+        }
         let inputs: Vec<Value> = arguments
             .iter()
             .filter_map(|given| match given {
@@ -241,7 +262,24 @@ impl<'a> Importer<'a> {
             }
             _ => return Err(format!("the shape of input {name:?} is unknown: set it with Keras::input_shape")),
         };
-        Ok(self.graph.input(name, sample(&lengths)?))
+        let shape = sample(&lengths).map_err(|reason| format!("input {name:?} has {reason}"))?;
+        self.inputs.push(name.to_owned());
+        Ok(self.graph.input(name, shape))
+    }
+
+    /// Returns an error for a shape that was set for an unknown input. A model with one input takes any name.
+    fn check_shapes(&self) -> Result<()> {
+        let unknown = self.shapes.keys().find(|name| !self.inputs.contains(name));
+        match unknown {
+            Some(name) if self.inputs.len() != 1 || self.shapes.len() != 1 => {
+                let inputs: Vec<String> = self.inputs.iter().map(|name| format!("{name:?}")).collect();
+                Err(format!(
+                    "no input has the name {name:?} of Keras::input_shape; the inputs are {}",
+                    inputs.join(", ")
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn finish(self, outputs: Vec<(String, Value)>) -> error::Result<(Network, Vec<f32>)> {
@@ -267,10 +305,16 @@ fn within(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
 }
 
+/// Whether the layer takes values alone, and no numbers.
+fn inputs_only(layer: &LayerSpec<'_>) -> bool {
+    !OPERATIONS.contains(&layer.class)
+}
+
 /// The function that imports a layer.
 fn import_of(layer: &LayerSpec<'_>) -> Result<Import> {
     let has = |classes: &str| classes.split_whitespace().any(|class| class == layer.class);
-    let own = layer.module.is_empty() || layer.module.starts_with("keras") || layer.module.starts_with("tensorflow");
+    let package = layer.module.split('.').next().unwrap_or_default();
+    let own = matches!(package, "" | "keras" | "tensorflow" | "tf_keras");
     // Operations of `keras.ops` have names of layers too, and other attributes.
     let is_known = !layer.module.contains(".ops.") || OPERATIONS.contains(&layer.class);
     let found = CLASSES.iter().find(|(classes, _)| own && is_known && has(classes));

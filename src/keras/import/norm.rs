@@ -8,7 +8,7 @@ use crate::network::{BatchNorm, GroupNorm, Layer, LayerNorm, RmsNorm, Value};
 
 /// Scale and shift of a normalisation, by their names, and the other weights. Without a weight, a scale of ones and a
 /// shift of zeros.
-fn scales(imp: &Importer, call: &Call, others: &[&str]) -> Result<Vec<Vec<f32>>> {
+fn scales(imp: &mut Importer, call: &Call, others: &[&str]) -> Result<Vec<Vec<f32>>> {
     let x = call.input()?;
     let (channels, rank) = (imp.channels(x)?, imp.shape(x)?.len());
     call.config.last_axis("axis", rank)?;
@@ -21,10 +21,12 @@ fn scales(imp: &Importer, call: &Call, others: &[&str]) -> Result<Vec<Vec<f32>>>
     weights.iter().try_for_each(|weight| weight.check(&[channels]))?;
     let mut weights = weights.into_iter().map(|weight| weight.numbers);
     let mut or = |is_there: bool, number: f32| match is_there {
-        true => weights.next().unwrap_or_default(),
-        false => vec![number; channels as usize],
+        true => Ok(weights.next().unwrap_or_default()),
+        // A later call shares the first one's.
+        false if !call.is_first() => Ok(vec![]),
+        false => imp.filled(number, channels),
     };
-    let first = [or(scale, 1.0), or(centre, 0.0)];
+    let first = [or(scale, 1.0)?, or(centre, 0.0)?];
     Ok(first.into_iter().chain(weights).collect())
 }
 
@@ -40,7 +42,7 @@ pub(super) fn batch(imp: &mut Importer, call: &Call) -> Result<Value> {
 pub(super) fn layer(imp: &mut Importer, call: &Call) -> Result<Value> {
     call.config.only("rms_scaling", &[false.into()])?;
     let layer = LayerNorm { epsilon: call.config.number("epsilon", 1e-3)? };
-    centred(imp, call, layer.into())
+    scaled_and_shifted(imp, call, layer.into())
 }
 
 pub(super) fn group(imp: &mut Importer, call: &Call) -> Result<Value> {
@@ -51,10 +53,10 @@ pub(super) fn group(imp: &mut Importer, call: &Call) -> Result<Value> {
         None => 32,
     };
     let layer = GroupNorm { groups, epsilon: call.config.number("epsilon", 1e-3)? };
-    centred(imp, call, layer.into())
+    scaled_and_shifted(imp, call, layer.into())
 }
 
-fn centred(imp: &mut Importer, call: &Call, layer: Layer) -> Result<Value> {
+fn scaled_and_shifted(imp: &mut Importer, call: &Call, layer: Layer) -> Result<Value> {
     let numbers = ["scale", "shift"].into_iter().zip(scales(imp, call, &[])?).collect();
     imp.add_weighted(call, call.path, layer, call.input()?, numbers)
 }
@@ -70,11 +72,32 @@ pub(super) fn rms(imp: &mut Importer, call: &Call) -> Result<Value> {
 }
 
 /// Normalises by mean and variance that were counted before the training: (x - mean) / max(√variance, 1e-7).
-pub(super) fn fixed(imp: &mut Importer, call: &Call) -> Result<Value> {
+pub(super) fn normalization(imp: &mut Importer, call: &Call) -> Result<Value> {
     let (x, config) = (call.input()?, call.config);
     config.only("invert", &[false.into()])?;
+    let constants = match imp.normalizations.get(call.path) {
+        Some(&constants) => constants,
+        None => {
+            let constants = mean_and_scale(imp, call)?;
+            imp.normalizations.insert(call.path.to_owned(), constants);
+            constants
+        }
+    };
+    let [length, channels] = [imp.channels(constants[0])?, imp.channels(x)?];
+    if ![1, channels].contains(&length) {
+        return Err(format!("attribute axis: {length} means; expected 1 or {channels}, for the last axis"));
+    }
+    if length == channels {
+        config.last_axis("axis", imp.shape(x)?.len())?;
+    }
+    let centered = imp.add(call, Layer::Add, &[x, constants[0]])?;
+    imp.add(call, Layer::Multiply, &[centered, constants[1]])
+}
+
+/// The constants of a Normalization: negative means, and scales.
+fn mean_and_scale(imp: &mut Importer, call: &Call) -> Result<[Value; 2]> {
     let given = |name: &str| -> Result<Option<Vec<f32>>> {
-        let Some(value) = config.get(name) else { return Ok(None) };
+        let Some(value) = call.config.get(name) else { return Ok(None) };
         // A number, or nested lists with one length above 1.
         let (mut numbers, mut open) = (Vec::new(), vec![value]);
         while let Some(value) = open.pop() {
@@ -96,23 +119,14 @@ pub(super) fn fixed(imp: &mut Importer, call: &Call) -> Result<Value> {
             (std::mem::take(&mut mean.numbers), std::mem::take(&mut variance.numbers))
         }
     };
-    let channels = imp.channels(x)? as usize;
-    if mean.len() != variance.len() || ![1, channels].contains(&mean.len()) {
-        let lengths = [mean.len(), variance.len()];
-        return Err(format!(
-            "attribute axis: {lengths:?} means and variances; expected 1 or {channels}, for the last axis"
-        ));
+    if mean.len() != variance.len() {
+        return Err(format!("{} means and {} variances; expected the same number", mean.len(), variance.len()));
     }
-    if mean.len() == channels {
-        config.last_axis("axis", imp.shape(x)?.len())?;
-    }
+    let length = [u32::try_from(mean.len()).map_err(|_| "too many means")?];
     let scale: Vec<f32> = variance.iter().map(|variance| 1.0 / variance.sqrt().max(1e-7)).collect();
     let negative: Vec<f32> = mean.iter().map(|mean| -mean).collect();
-    let length = [mean.len() as u32];
-    let shift = imp.constant(call, &format!("{}_mean", call.path), &length, negative, false)?;
-    let scale = imp.constant(call, &format!("{}_scale", call.path), &length, scale, false)?;
-    let centred = imp.add(call, Layer::Add, &[x, shift])?;
-    imp.add(call, Layer::Multiply, &[centred, scale])
+    let mean = imp.constant(call, &format!("{}_mean", call.path), &length, negative, false)?;
+    Ok([mean, imp.constant(call, &format!("{}_scale", call.path), &length, scale, false)?])
 }
 
 pub(super) fn rescaling(imp: &mut Importer, call: &Call) -> Result<Value> {

@@ -170,7 +170,7 @@ impl<'a> Importer<'a> {
                 },
                 _ => Ok(None),
             },
-            Argument::Other => Err("an argument that is no value and no number".into()),
+            Argument::Refused(ref reason) => Err(reason.clone()),
         };
         match arguments.iter().map(given).collect::<Result<Option<Vec<Given>>>>() {
             Ok(Some(arguments)) => self.call(layer, path, weights, arguments),
