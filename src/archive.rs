@@ -91,6 +91,16 @@ mod tests {
 
     use super::*;
 
+    #[cfg(feature = "numpy")]
+    #[test]
+    fn names_and_numbers_of_files_are_limited() {
+        let named = |length: usize| pack(std::iter::once(("n".repeat(length), vec![1])));
+        assert_eq!(unpack(&named(1024).unwrap()).unwrap()[0].1, [1]);
+        assert!(named(1025).unwrap_err().contains("1025 bytes; expected at most 1024"));
+        let many = vec![(String::new(), vec![]); MOST_FILES + 1];
+        assert!(pack(many.into_iter()).unwrap_err().contains("65536 files; expected at most 65535"));
+    }
+
     #[test]
     fn a_small_archive_cannot_unpack_to_any_size() {
         let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());

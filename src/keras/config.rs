@@ -251,14 +251,14 @@ fn references(json: &Json) -> Vec<Argument<'_>> {
     found
 }
 
-fn unnamed(value: &Json) -> Argument<'static> {
+fn unnamed(value: &Json) -> Argument<'_> {
     let value: String = value.to_string().chars().take(80).collect();
     Argument::Refused(format!("the argument {value} is not supported"))
 }
 
 /// The first of a call's named arguments that changes the call. They are not supported. Null and `false` change
 /// nothing, and masks are not read.
-fn named(arguments: &Json) -> Option<Argument<'static>> {
+fn named(arguments: &Json) -> Option<Argument<'_>> {
     let changes =
         |(name, value): &(&String, &Json)| *name != "mask" && !matches!(value, Json::Null | Json::Bool(false));
     match arguments {
