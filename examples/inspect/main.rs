@@ -11,17 +11,18 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod file;
+mod slices;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use common::Result;
 use common::device::DeviceChoice;
 use common::options::{self, integer};
 use file::Contents;
-use wgrad::{Inputs, Model, NumpyArray, WeightFormat};
+use wgrad::{Device, Inputs, Model, NumpyArray, WeightFormat};
 
 /// Shows a model file, runs the model, and converts it.
 #[derive(Parser)]
@@ -34,6 +35,9 @@ struct Args {
     /// Number of rows of zeros, 1 by default
     #[arg(long, requires = "run", value_parser = integer(1..=65_536))]
     rows: Option<u32>,
+    /// Also runs the model in slices, each within this number of milliseconds
+    #[arg(long, value_name = "MS", requires = "run", value_parser = milliseconds)]
+    budget: Option<Duration>,
     /// File for the output of --run (.npy)
     #[arg(long, value_name = "FILE", requires = "run")]
     output: Option<PathBuf>,
@@ -69,16 +73,22 @@ fn dimension(word: &str) -> Result<(String, u32), String> {
     named.ok_or_else(|| "expected NAME=LENGTH, such as height=224".into())
 }
 
+fn milliseconds(word: &str) -> Result<Duration, String> {
+    let seconds = options::rate(word)? / 1e3;
+    Ok(Duration::from_secs_f32(seconds))
+}
+
 fn main() -> ExitCode {
     common::exit_code(run(&options::parse()))
 }
 
 fn run(args: &Args) -> Result<()> {
     common::check_outputs(args.output.iter().chain(&args.save))?;
-    let model = match Contents::read(args)? {
+    let (device, model) = match Contents::read(args)? {
         Contents::Model { form, network, weights } => {
             println!("{}: {form}", args.file.display());
-            Model::new(args.device.open()?, &network, &weights)?
+            let device = args.device.open()?;
+            (device.clone(), Model::new(device, &network, &weights)?)
         }
         Contents::Tensors { form, tensors } => {
             println!("{}: {form}, {} tensors without a network", args.file.display(), tensors.len());
@@ -98,7 +108,7 @@ fn run(args: &Args) -> Result<()> {
         }
     }
     if let Some(input) = &args.run {
-        evaluate(args, &model, input)?;
+        evaluate(args, &device, &model, input)?;
     }
     if let (Some(form), Some(path)) = (args.to, &args.save) {
         match form {
@@ -115,7 +125,7 @@ fn run(args: &Args) -> Result<()> {
 }
 
 /// Runs and times the model.
-fn evaluate(args: &Args, model: &Model, input: &std::path::Path) -> Result<()> {
+fn evaluate(args: &Args, device: &Device, model: &Model, input: &std::path::Path) -> Result<()> {
     if args.output.is_some() && model.network().output_specs().len() > 1 {
         return Err("--output: expected a model with one output".into());
     }
@@ -150,5 +160,9 @@ fn evaluate(args: &Args, model: &Model, input: &std::path::Path) -> Result<()> {
         times[times.len() / 2],
         times.len()
     );
-    Ok(())
+    match (args.budget, device) {
+        (Some(budget), Device::Gpu(gpu)) => slices::show(gpu, model, budget, rows as u32),
+        (Some(_), Device::Cpu) => Err("--budget: expected a GPU".into()),
+        (None, _) => Ok(()),
+    }
 }
