@@ -38,7 +38,7 @@ impl Pyramid {
 
     /// The number of cells along a side of each level.
     pub fn resolutions(&self) -> Vec<u32> {
-        (0..self.levels).map(|level| self.size / CELL >> (self.levels - 1 - level)).collect()
+        (0..self.levels).map(|level| (self.size / CELL) >> (self.levels - 1 - level)).collect()
     }
 
     /// The index of each level's first vertex, and the number of all vertices.
@@ -127,12 +127,15 @@ impl Pyramid {
     }
 }
 
+type Make = fn() -> Dense;
+
 /// Name of the layer of grids.
 const GRIDS: &str = "latents";
 /// Name of the decoder's first layer.
 pub const FIRST_LAYER: &str = "hidden_1";
 
-const DECODER: [(&str, fn() -> Dense); 3] = [
+/// The decoder's layers, by name.
+const DECODER: [(&str, Make); 3] = [
     (FIRST_LAYER, || Dense::new(UNITS, LeakyRelu(0.1))),
     ("hidden_2", || Dense::new(UNITS, LeakyRelu(0.1))),
     ("channels", || Dense::new(CHANNELS as u32, Identity)),

@@ -61,8 +61,8 @@ impl Jpegs {
     fn at_price(&self, price: f64) -> Vec<&File> {
         let cost = |file: &File| file.error + price * file.bytes as f64;
         let groups = self.groups.iter().flat_map(|Group { colour, grey }| {
-            let colour = best(colour, &cost);
-            let grey = grey.each_ref().map(|files| best(files, &cost));
+            let colour = best(colour, cost);
+            let grey = grey.each_ref().map(|files| best(files, cost));
             if cost(colour) <= grey.iter().map(|file| cost(file)).sum() { vec![colour] } else { grey.to_vec() }
         });
         groups.collect()
@@ -84,7 +84,7 @@ impl Jpegs {
     }
 }
 
-fn best<'a>(files: &'a [File], cost: impl Fn(&File) -> f64) -> &'a File {
+fn best(files: &[File], cost: impl Fn(&File) -> f64) -> &File {
     let cost = |&i: &usize| cost(&files[i]);
     &files[(0..files.len()).min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(0)]
 }

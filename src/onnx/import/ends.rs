@@ -55,6 +55,10 @@ impl<'a> Importer<'a> {
 
     /// Adds the inputs that a node reads.
     pub fn inputs(&mut self, model: &'a Model, nodes: &[&'a Node]) -> Result<()> {
+        let named: Vec<&str> = model.graph.inputs.iter().map(|info| &*info.name).collect();
+        if let Some((name, _)) = self.options.inputs.iter().find(|(name, _)| !named.contains(&&**name)) {
+            return Err(format!("Onnx::input_shape: no input is named {name:?}; the inputs are {}", named.join(", ")));
+        }
         let read: HashSet<&str> = nodes.iter().flat_map(|node| &node.inputs).map(String::as_str).collect();
         let readers = readers(nodes);
         for info in &model.graph.inputs {
