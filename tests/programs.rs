@@ -329,6 +329,7 @@ fn neural_texture_compresses_a_material_into_a_file() {
 #[test]
 fn inspect_shows_runs_and_converts_model_files() {
     let out = folder("inspect");
+    std::fs::create_dir_all(&out).unwrap();
     let path = |name: &str| out.join(name).display().to_string();
     let inspect = |file: &str, options: &[&str]| {
         let (printed, output) = started("inspect", &[&[file, "--device", "cpu"], options].concat());
