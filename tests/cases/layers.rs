@@ -300,9 +300,8 @@ pub fn narrow_networks_at_awkward_widths(check: &mut Check) -> Result<()> {
 pub fn narrow_networks_train_at_awkward_widths(check: &mut Check) -> Result<()> {
     use Activation::{Identity, Relu, Silu, Tanh};
     // A software adapter takes long to compile each of these kernels: a batch size has its own.
-    let networks: [(&[(u32, Activation)], &[u32]); 2] =
-        [(&[(7, Silu), (33, Relu), (2, Identity)], &[1, 300]), (&[(64, Relu), (64, Relu), (3, Tanh)], &[70])];
-    for (layers, batches) in networks {
+    let (small, large) = ([(7, Silu), (33, Relu), (2, Identity)], [(64, Relu), (64, Relu), (3, Tanh)]);
+    for (layers, batches) in [(small, &[1, 300][..]), (large, &[70])] {
         let network = layers.iter().fold(Network::input(5), |net, &(units, f)| net.dense(units, f)).build()?;
         for &batch in batches {
             let config = TrainerConfig { batch, ..TrainerConfig::default() };
