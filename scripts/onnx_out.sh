@@ -5,17 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-version=1.23.2
-venv=${ONNX_VENV:-target/onnx-venv}
-
-if [[ ! -x $venv/bin/python ]]; then
-    python3 -m venv "$venv"
-fi
-imports="import onnx, onnxruntime, numpy, safetensors"
-if ! "$venv/bin/python" -c "$imports; assert onnx.__version__ == '$version'" 2>/dev/null; then
-    "$venv/bin/python" -m pip install --quiet "onnx==$version" onnxruntime numpy safetensors
-fi
+source scripts/onnx_venv.sh onnxruntime numpy safetensors
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 WGRAD_WRITE_ONNX=$folder cargo test --release --test onnx_out files_are_written
-"$venv/bin/python" tests/onnx_out/check.py "$folder"
+"$python" tests/onnx_out/check.py "$folder"

@@ -138,11 +138,13 @@ mod expression;
 mod files;
 mod fit;
 mod gpu;
-#[cfg(feature = "files")]
+#[cfg(any(feature = "files", feature = "onnx"))]
 mod half;
 #[cfg(feature = "keras")]
 mod hdf5;
 mod history;
+#[cfg(any(feature = "keras", feature = "onnx"))]
+mod imported;
 mod init;
 #[cfg(feature = "keras")]
 mod keras;

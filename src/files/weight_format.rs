@@ -46,7 +46,7 @@ impl WeightFormat {
             #[cfg(feature = "keras")]
             Self::KerasWeights | Self::KerasH5 => {
                 let tensors = Naming::Keras.tensors(network, tensors)?;
-                keras(&tensors, self == Self::KerasH5).map_err(fault)
+                keras(tensors, self == Self::KerasH5).map_err(fault)
             }
         }
     }
@@ -70,20 +70,16 @@ fn npz(tensors: &[Tensor<'_>]) -> std::result::Result<Vec<u8>, String> {
 
 /// The tensors in groups of layers: `layers/dense/vars/0` and so on, or `dense/kernel` with lists of the names.
 #[cfg(feature = "keras")]
-fn keras(tensors: &[Tensor<'_>], is_legacy: bool) -> std::result::Result<Vec<u8>, String> {
+fn keras(tensors: Vec<Tensor<'_>>, is_legacy: bool) -> std::result::Result<Vec<u8>, String> {
     use crate::hdf5::{Attribute, Member, NewGroup, write};
-    let array = |tensor: &'_ Tensor<'_>| Member::Array { shape: tensor.shape.clone(), words: tensor.words.to_vec() };
-    let split = |tensor: &Tensor<'_>| {
-        let (layer, role) = tensor.name.rsplit_once('/').unwrap_or(("", &tensor.name));
-        (layer.to_owned(), role.to_owned())
-    };
     // The weights of each layer, in the order of the network: parameters, then states.
     let mut layers: Vec<(String, Vec<(String, Member)>)> = Vec::new();
-    for tensor in tensors {
-        let (layer, role) = split(tensor);
+    for Tensor { name, shape, words, .. } in tensors {
+        let (layer, role) = name.rsplit_once('/').unwrap_or(("", &name));
+        let weight = (role.to_owned(), Member::Array { shape, words: words.into_owned() });
         match layers.iter_mut().find(|(name, _)| *name == layer) {
-            Some((_, weights)) => weights.push((role, array(tensor))),
-            None => layers.push((layer, vec![(role, array(tensor))])),
+            Some((_, weights)) => weights.push(weight),
+            None => layers.push((layer.to_owned(), vec![weight])),
         }
     }
     let mut root = NewGroup::default();

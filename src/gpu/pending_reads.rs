@@ -21,6 +21,8 @@ pub(crate) struct PendingReads {
 
 #[derive(Default)]
 struct State {
+    /// Number of slots taken so far.
+    calls: u64,
     busy: [bool; MOST_PENDING],
     /// The token in each slot.
     held: [u32; MOST_PENDING],
@@ -34,12 +36,13 @@ impl PendingReads {
         Ok(Self { slots: [slot()?, slot()?, slot()?], bytes, tokens: Tokens::new(gpu)?, state: Mutex::default() })
     }
 
-    /// Takes a slot for a call, if one is free. `call` is the number of the call.
-    pub fn begin(self: &Arc<Self>, call: u64) -> Option<PendingRead> {
+    /// Takes a slot for a call, if one is free.
+    pub fn begin(self: &Arc<Self>) -> Option<PendingRead> {
         let mut state = lock(&self.state);
         let slot = state.busy.iter().position(|busy| !busy)?;
         state.busy[slot] = true;
-        Some(PendingRead { reads: self.clone(), slot, token: Tokens::of(call, state.held[slot]) })
+        state.calls += 1;
+        Some(PendingRead { reads: self.clone(), slot, token: Tokens::of(state.calls, state.held[slot]) })
     }
 }
 

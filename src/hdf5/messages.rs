@@ -50,18 +50,14 @@ pub fn messages<'a>(bytes: &Bytes<'a>, header: u64) -> Result<Vec<Message<'a>>> 
         let least = if flags.is_some() { 4 } else { 8 };
         while block.0.len() >= least {
             bytes.step()?;
-            let (id, mut body) = match flags {
-                None => {
-                    let (id, length) = (block.number(2)? as u16, block.number(2)?);
-                    block.take(4)?;
-                    (id, Cursor(block.take(length as usize)?))
-                }
-                Some(flags) => {
-                    let (id, length) = (block.number(1)? as u16, block.number(2)?);
-                    block.take(if flags & 4 != 0 { 3 } else { 1 })?;
-                    (id, Cursor(block.take(length as usize)?))
-                }
-            };
+            let id = block.number(if flags.is_some() { 1 } else { 2 })? as u16;
+            let length = block.number(2)? as usize;
+            block.take(match flags {
+                None => 4,
+                Some(flags) if flags & 4 != 0 => 3,
+                Some(_) => 1,
+            })?;
+            let mut body = Cursor(block.take(length)?);
             if id == CONTINUATION {
                 let (address, length) = (body.number(8)?, body.number(8)?);
                 let mut more = Cursor(bytes.at(address, length)?);

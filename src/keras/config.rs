@@ -14,8 +14,12 @@ const LONGEST_NAME: usize = 1024;
 pub struct Config<'a>(Option<&'a Map<String, Json>>);
 
 fn expected(name: &str, what: &str, got: &Json) -> String {
-    let got: String = got.to_string().chars().take(80).collect();
-    format!("attribute {name}: expected {what}, got {got}")
+    format!("attribute {name}: expected {what}, got {}", shown(got))
+}
+
+/// The start of a value, for errors.
+pub fn shown(value: &Json) -> String {
+    value.to_string().chars().take(80).collect()
 }
 
 impl<'a> Config<'a> {
@@ -37,6 +41,10 @@ impl<'a> Config<'a> {
     pub fn whole(self, name: &str) -> Result<u32> {
         let value = self.get(name).ok_or_else(|| format!("attribute {name}: missing"))?;
         whole(value).ok_or_else(|| expected(name, "a number of at least 0", value))
+    }
+
+    pub fn whole_or(self, name: &str, default: u32) -> Result<u32> {
+        if self.get(name).is_some() { self.whole(name) } else { Ok(default) }
     }
 
     pub fn flag(self, name: &str, default: bool) -> Result<bool> {
@@ -252,8 +260,7 @@ fn references(json: &Json) -> Vec<Argument<'_>> {
 }
 
 fn unnamed(value: &Json) -> Argument<'_> {
-    let value: String = value.to_string().chars().take(80).collect();
-    Argument::Refused(format!("the argument {value} is not supported"))
+    Argument::Refused(format!("the argument {} is not supported", shown(value)))
 }
 
 /// The first of a call's named arguments that changes the call. They are not supported. Null and `false` change

@@ -77,7 +77,9 @@ impl Keras {
                 let (config, metadata) = (take("config.json")?, take("metadata.json")?);
                 let metadata = json(&metadata, "metadata.json")?;
                 let version = metadata.get("keras_version").and_then(Json::as_str).unwrap_or_default().to_owned();
-                (json(&config, "config.json")?, take("model.weights.h5")?, version)
+                let (config, weights) = (json(&config, "config.json")?, take("model.weights.h5")?);
+                hdf5::File::read(&weights)?;
+                (config, weights, version)
             }
             false if bytes.starts_with(hdf5::SIGNATURE) => {
                 let file = hdf5::File::read(bytes)?;
@@ -93,7 +95,6 @@ impl Keras {
             }
             false => return Err("expected a .keras file (a zip archive) or a .h5 file (HDF5)".into()),
         };
-        hdf5::File::read(&weights)?;
         Ok(Self { config, weights, version, shapes: BTreeMap::new() })
     }
 

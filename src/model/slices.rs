@@ -26,8 +26,6 @@ impl std::fmt::Debug for Slices {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Number of calls so far.
-    calls: u64,
     /// Index of the next op.
     next: usize,
     /// Estimated time of each op, if it has been measured.
@@ -81,12 +79,11 @@ impl Slices {
         budget: Duration,
         executor: &GpuExecutor,
     ) -> bool {
-        let mut state = lock(&self.state);
-        state.calls += 1;
         if budget.is_zero() {
             return false;
         }
-        let Some(read) = self.reads.begin(state.calls) else { return false };
+        let Some(read) = self.reads.begin() else { return false };
+        let mut state = lock(&self.state);
         let ops = state.slice(budget.as_secs_f64());
         let is_whole = ops.end == state.seconds.len();
         state.next = if is_whole { 0 } else { ops.end };

@@ -241,7 +241,7 @@ impl Conv {
     }
 
     /// The number of elements from the first tap to the last, both included.
-    fn span(&self, i: usize) -> i64 {
+    pub(crate) fn span(&self, i: usize) -> i64 {
         i64::from(self.dilation[i]) * i64::from(self.kernel[i] - 1) + 1
     }
 

@@ -90,7 +90,7 @@ impl NumpyArray {
         if big_endian {
             bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
         }
-        if fortran && shape.len() > 1 {
+        if fortran && shape.len() > 1 && !bytes.is_empty() {
             bytes = c_order(&bytes, &shape, size);
         }
         Ok(Self { dtype, shape, bytes })
@@ -98,7 +98,7 @@ impl NumpyArray {
 
     /// The bytes of a `.npy` file with this array, in C order.
     pub fn to_npy(&self) -> Vec<u8> {
-        [header::encode(self.dtype, &self.shape), self.bytes.clone()].concat()
+        [&header::encode(self.dtype, &self.shape)[..], &self.bytes].concat()
     }
 
     /// The length of each dimension.
@@ -189,20 +189,12 @@ impl NumpyArray {
     }
 }
 
-/// Numbers of a Fortran array (first dimension innermost) in C order.
+/// Numbers of a Fortran array (first dimension innermost) in C order. It must not be empty.
 fn c_order(bytes: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
-    let (mut ordered, mut place) = (Vec::with_capacity(bytes.len()), vec![0; shape.len()]);
-    for _ in 0..bytes.len() / size {
-        let index = place.iter().zip(shape).rev().fold(0, |index, (&at, &length)| index * length + at);
-        ordered.extend_from_slice(&bytes[index * size..][..size]);
-        for (at, &length) in place.iter_mut().zip(shape).rev() {
-            *at += 1;
-            if *at < length {
-                break;
-            }
-            *at = 0;
-        }
-    }
+    let strides = shape.iter().scan(size, |next, &length| Some(std::mem::replace(next, *next * length)));
+    let mut ordered = Vec::with_capacity(bytes.len());
+    let places = crate::ops::offsets(shape.iter().copied().zip(strides).collect());
+    places.for_each(|at| ordered.extend_from_slice(&bytes[at..][..size]));
     ordered
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Result;
 use super::wire::{Fields, numbers};
+use crate::half::from_f16;
 
 /// A constant. Clones share the elements.
 #[derive(Debug, Clone, PartialEq)]
@@ -209,7 +210,7 @@ fn from_raw(dtype: i64, raw: &[u8]) -> Result<Data> {
     let ints = |values: &mut dyn Iterator<Item = i64>| Data::Int(values.map(Int::from).collect());
     Ok(match dtype {
         1 => Data::F32(numbers(raw, f32::from_le_bytes)?.collect()),
-        10 => Data::F32(numbers(raw, u16::from_le_bytes)?.map(half).collect()),
+        10 => Data::F32(numbers(raw, u16::from_le_bytes)?.map(from_f16).collect()),
         11 => Data::F32(numbers(raw, f64::from_le_bytes)?.map(|value| value as f32).collect()),
         16 => Data::F32(numbers(raw, u16::from_le_bytes)?.map(bfloat).collect()),
         2 => ints(&mut raw.iter().map(|&value| value.into())),
@@ -229,7 +230,7 @@ fn from_fields(dtype: i64, ints: Vec<i64>, floats: Vec<f32>, doubles: Vec<f64>) 
     Ok(match dtype {
         1 => Data::F32(floats.into()),
         11 => Data::F32(doubles.into_iter().map(|value| value as f32).collect()),
-        10 => Data::F32(ints.into_iter().map(|value| half(value as u16)).collect()),
+        10 => Data::F32(ints.into_iter().map(|value| from_f16(value as u16)).collect()),
         16 => Data::F32(ints.into_iter().map(|value| bfloat(value as u16)).collect()),
         2..=7 | 12 | 13 => Data::Int(ints.into_iter().map(Int::from).collect()),
         9 => Data::Bool(ints.into_iter().map(|value| value != 0).collect()),
@@ -269,18 +270,6 @@ pub(super) fn type_name(dtype: i64) -> String {
 /// Whether it is a type of floats that tensors of f32 stand for.
 pub(super) fn is_float(dtype: i64) -> bool {
     matches!(dtype, 1 | 10 | 11 | 16)
-}
-
-/// An IEEE 754 number of 16 bits.
-fn half(bits: u16) -> f32 {
-    let (sign, exponent, fraction) = (u32::from(bits >> 15) << 31, bits >> 10 & 31, f32::from(bits & 1023));
-    let magnitude = match exponent {
-        0 => fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        exponent => (1024.0 + fraction) * 2f32.powi(i32::from(exponent) - 25),
-    };
-    f32::from_bits(magnitude.to_bits() | sign)
 }
 
 fn bfloat(bits: u16) -> f32 {

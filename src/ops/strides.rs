@@ -78,8 +78,12 @@ impl<const N: usize> Loops<N> {
 
 /// Offsets of the elements from the first element, in row-major order.
 pub(crate) fn element_offsets(shape: &[u32], strides: &[u32]) -> impl Iterator<Item = usize> + use<> {
-    let dimensions: Vec<(usize, usize)> =
-        shape.iter().zip(strides).map(|(&length, &stride)| (length as usize, stride as usize)).rev().collect();
+    offsets(shape.iter().zip(strides).map(|(&length, &stride)| (length as usize, stride as usize)).collect())
+}
+
+/// [`element_offsets`] of dimensions of any length: the length and the stride of each.
+pub(crate) fn offsets(mut dimensions: Vec<(usize, usize)>) -> impl Iterator<Item = usize> {
+    dimensions.reverse();
     let mut at = vec![0; dimensions.len()];
     let mut next = 0;
     let elements = dimensions.iter().map(|(length, _)| length).product::<usize>();

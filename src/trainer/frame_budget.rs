@@ -122,7 +122,7 @@ impl Frames {
         let mut state = self.state();
         state.calls += 1;
         let call = state.calls;
-        let Some(read) = self.reads.begin(call).filter(|_| !state.paused) else { return 0 };
+        let Some(read) = self.reads.begin().filter(|_| !state.paused) else { return 0 };
         let steps = state.estimate.steps(budget.as_secs_f64());
         if steps == 0 {
             return 0;

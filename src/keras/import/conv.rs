@@ -57,7 +57,7 @@ impl Options {
 pub(super) fn conv(imp: &mut Importer, call: &Call) -> Result<Value> {
     let (filters, activation) = (call.config.whole("filters")?, described(imp, call)?);
     let options = options(imp, call, Conv::new(filters, 1))?;
-    let groups = if call.config.get("groups").is_some() { call.config.whole("groups")? } else { 1 };
+    let groups = call.config.whole_or("groups", 1)?;
     if groups == 0 {
         return Err("attribute groups: expected at least 1".into());
     }
@@ -103,8 +103,7 @@ pub(super) fn depthwise(imp: &mut Importer, call: &Call) -> Result<Value> {
 
 /// The depthwise layer for these options, and its number of outputs.
 fn depthwise_conv(call: &Call, options: &Options, kernel: &Weight) -> Result<(Conv, u32)> {
-    let multiplier =
-        if call.config.get("depth_multiplier").is_some() { call.config.whole("depth_multiplier")? } else { 1 };
+    let multiplier = call.config.whole_or("depth_multiplier", 1)?;
     kernel.check(&options.kernel([options.inputs, multiplier]))?;
     let channels = options.inputs.checked_mul(multiplier).ok_or("attribute depth_multiplier: too large")?;
     let mut conv = options.conv.groups(options.inputs);

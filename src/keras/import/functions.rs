@@ -19,10 +19,7 @@ pub(super) fn described(imp: &Importer, call: &Call) -> Result<Activation> {
         (_, None, Some(name)) => by_name(name, imp.is_keras_2),
         _ => None,
     };
-    found.ok_or_else(|| {
-        let value: String = value.to_string().chars().take(80).collect();
-        format!("attribute activation: {value} is not supported")
-    })
+    found.ok_or_else(|| format!("attribute activation: {} is not supported", config::shown(value)))
 }
 
 /// The activation that a layer of this class computes, on samples of `rank` dimensions. `None` if it is not one

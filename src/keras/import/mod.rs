@@ -19,13 +19,11 @@ use super::config::{Config, LayerSpec, ModelSpec, is_model, whole};
 use super::weights::{Place, Weights};
 use super::{Result, fault};
 use crate::error;
+use crate::imported::{self, MOST_FAULTS};
 use crate::network::{Graph, Network, Value};
 
 /// The most layers of the network. The checks of a network take quadratic time.
 const MOST_LAYERS: usize = 1 << 14;
-
-/// The most lines of an error.
-const MOST_FAULTS: usize = 100;
 
 /// The most numbers of weights that the file does not have: 2^28 bytes.
 const MOST_FILLED: u32 = 1 << 26;
@@ -154,14 +152,10 @@ pub fn import(
     let outputs = importer.model(&model, "", weights.place(), None).map_err(fault)?;
     importer.check_shapes().map_err(fault)?;
     let count = importer.faults.len() + importer.more_faults;
-    if count > 0 {
-        if importer.more_faults > 0 {
-            importer.faults.push(format!("and {} more", importer.more_faults));
-        }
-        let layers = if count == 1 { "1 layer is" } else { &format!("{count} layers are") };
-        return Err(fault(format!("{layers} not supported:\n  {}", importer.faults.join("\n  "))));
+    match count {
+        0 => importer.finish(outputs),
+        count => Err(fault(imported::unsupported("layer", &importer.faults, count))),
     }
-    importer.finish(outputs)
 }
 
 impl<'a> Importer<'a> {
@@ -285,18 +279,7 @@ impl<'a> Importer<'a> {
     fn finish(self, outputs: Vec<(String, Value)>) -> error::Result<(Network, Vec<f32>)> {
         let mut names = Names::default();
         let named = outputs.into_iter().map(|(name, value)| (names.free(&name), value)).collect();
-        let network = self.graph.build_reachable(named)?;
-        let mut parameters = vec![0.0; network.parameter_words() as usize];
-        for tensor in network.tensors() {
-            match self.numbers.get(&tensor.name) {
-                Some(numbers) if numbers.len() == tensor.range().len() => {
-                    parameters[tensor.range()].copy_from_slice(numbers);
-                }
-                _ => return Err(fault(format!("the numbers of {} are missing", tensor.name))),
-            }
-        }
-        network.check_parameters(&parameters)?;
-        Ok((network, parameters))
+        imported::network(self.graph, named, &self.numbers, fault)
     }
 }
 

@@ -41,7 +41,7 @@ impl<'a> Importer<'a> {
             None => None,
         };
         let mut last = model.name;
-        for layer in &model.layers {
+        for (i, layer) in model.layers.iter().enumerate() {
             if layer.class == "InputLayer" {
                 value = match value {
                     Some(value) => Some(value),
@@ -61,8 +61,7 @@ impl<'a> Importer<'a> {
                 }
                 // The layers after an unsupported one cannot be checked without its shape; list their classes.
                 None => {
-                    let rest = model.layers.iter().skip_while(|other| !std::ptr::eq(*other, layer)).skip(1);
-                    rest.for_each(|layer| self.check_class(layer, path));
+                    model.layers[i + 1..].iter().for_each(|layer| self.check_class(layer, path));
                     return Ok(vec![]);
                 }
             }

@@ -63,10 +63,7 @@ pub(super) fn conv(exp: &mut Exporter, node: &Node, conv: &Conv) -> Result<Outpu
         // "same" lengthens the output if the kernel is shorter than the stride.
         let more = match conv.padding {
             Padding::Explicit(_) => more,
-            Padding::Same => [0, 1].map(|i| {
-                let span = conv.dilation[i] * (conv.kernel[i] - 1) + 1;
-                conv.stride[i].saturating_sub(span)
-            }),
+            Padding::Same => [0, 1].map(|i| (i64::from(conv.stride[i]) - conv.span(i)).max(0) as u32),
         };
         attributes.push(each("output_padding", sample, more));
     }

@@ -33,6 +33,20 @@ impl<'a> Given<'a> {
             _ => Ok(None),
         }
     }
+
+    /// The axes of a `Pad`, and the padding before and after each.
+    pub fn pads(&self, rank: usize) -> Result<Vec<(i64, [i64; 2])>> {
+        let pads = self.ints("pads", 1)?.ok_or("the pads are missing")?;
+        let axes = match self.optional(3) {
+            Some(axes) => axes.to_known()?,
+            None => (0..rank as i64).collect(),
+        };
+        if pads.len() != 2 * axes.len() {
+            return Err(format!("{} pads for {} dimensions", pads.len(), axes.len()));
+        }
+        let (before, after) = pads.split_at(axes.len());
+        Ok(axes.into_iter().zip(before.iter().zip(after)).map(|(axis, (&a, &b))| (axis, [a, b])).collect())
+    }
 }
 
 /// The operators that are evaluated on constants only.
@@ -58,8 +72,8 @@ pub(super) fn fold(given: &Given) -> Result<Option<Vec<Tensor>>> {
         "Tile" => moving::tile(given)?,
         // A constant for each row of the batch is a value of the network.
         "Expand" if given.input(1)?.to_ints()?.iter().any(|length| length.rows != 0) => return Ok(None),
-        "Pad" => moving::pad(given)?,
         "Expand" => moving::expand(given)?,
+        "Pad" => moving::pad(given)?,
         "Transpose" => {
             let rank = x()?.dims.len();
             x()?.transposed(&order(node, rank)?)

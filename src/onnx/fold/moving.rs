@@ -203,18 +203,11 @@ pub(super) fn pad(given: &Given) -> Result<Tensor> {
     if given.node.text("mode", "constant")? != "constant" {
         return Err("attribute mode: only constant is supported on constants".into());
     }
-    let pads = given.ints("pads", 1)?.ok_or("the pads are missing")?;
-    let axes = match given.optional(3) {
-        Some(axes) => axes.to_known()?.into_iter().map(|i| axis(i, rank)).collect::<Result<Vec<_>>>()?,
-        None => (0..rank).collect(),
-    };
-    if pads.len() != 2 * axes.len() {
-        return Err(format!("{} pads for {} dimensions", pads.len(), axes.len()));
-    }
     let (mut dims, mut before) = (x.dims.clone(), vec![0i64; rank]);
-    for (i, &at) in axes.iter().enumerate() {
-        before[at] = pads[i];
-        let length = (x.dims[at] as i64).checked_add(pads[i]).and_then(|all| all.checked_add(pads[i + axes.len()]));
+    for (at, sides) in given.pads(rank)? {
+        let at = axis(at, rank)?;
+        before[at] = sides[0];
+        let length = (x.dims[at] as i64).checked_add(sides[0]).and_then(|all| all.checked_add(sides[1]));
         dims[at] = length.and_then(|all| u64::try_from(all).ok()).ok_or("a padding that removes everything")?;
     }
     let len = Tensor::new(dims.clone(), x.data.clone()).checked_len()?;

@@ -275,13 +275,12 @@ pub(super) fn pow(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     if rest.iter().all(|value| value == first) && broadcast(&exponents.dims, &x.lengths())? == x.lengths() {
         return one(View { value: imp.power(x.value, *first)?, ..x });
     }
-    one(powers(imp, &x, &exponents)?)
+    one(powers(imp, &x, &exponents, values)?)
 }
 
 /// Powers with an exponent for each element. Fractional ones are defined for positive x only: exp(e · log x). For whole
 /// ones it is exp(e · log |x|), with the sign of x if e is odd.
-fn powers(imp: &mut Importer, x: &View, exponents: &Tensor) -> Result<View> {
-    let Data::F32(values) = &exponents.data else { return Err("exponents that are no numbers".into()) };
+fn powers(imp: &mut Importer, x: &View, exponents: &Tensor, values: &[f32]) -> Result<View> {
     let function = super::functions::elementary;
     if values.iter().all(|e| e.fract() != 0.0 && e.is_finite()) {
         let log = imp.after(x, function("log")?)?;
@@ -297,10 +296,10 @@ fn powers(imp: &mut Importer, x: &View, exponents: &Tensor) -> Result<View> {
     let log = imp.after(&View { value, ..magnitude }, function("log")?)?;
     let scaled = imp.combined(&Entry::View(log), &Entry::Constant(exponents.clone()), true)?;
     let power = imp.after(&scaled, function("exp")?)?;
-    let odd = exponents.map(|e| (e % 2.0).abs())?;
     if values.iter().all(|e| e % 2.0 == 0.0) {
         return Ok(power);
     }
+    let odd = exponents.map(|e| (e % 2.0).abs())?;
     let sign = imp.after(x, function("sign")?)?;
     // sign · odd + (1 - odd)
     let odd_sign = imp.combined(&Entry::View(sign), &Entry::Constant(odd.clone()), true)?;

@@ -6,6 +6,7 @@ use super::build::sample;
 use super::{Entry, Importer, has};
 use crate::activation::Activation;
 use crate::error;
+use crate::imported;
 use crate::network::Network;
 use crate::onnx::layout::View;
 use crate::onnx::messages::{Dim, Model, Node, ValueInfo};
@@ -124,18 +125,7 @@ impl<'a> Importer<'a> {
             };
             outputs.push((name.to_owned(), value?));
         }
-        let network = self.graph.build_reachable(outputs)?;
-        let mut parameters = vec![0.0; network.parameter_words() as usize];
-        for tensor in network.tensors() {
-            match self.numbers.get(&tensor.name) {
-                Some(numbers) if numbers.len() == tensor.range().len() => {
-                    parameters[tensor.range()].copy_from_slice(numbers);
-                }
-                _ => return Err(fault(format!("the numbers of {} are missing", tensor.name))),
-            }
-        }
-        network.check_parameters(&parameters)?;
-        Ok((network, parameters))
+        imported::network(self.graph, outputs, &self.numbers, fault)
     }
 
     /// The value of an output, in the order in which the app gets it.

@@ -111,9 +111,6 @@ pub(super) fn multiplied(imp: &mut Importer, x: &View, dims: &[usize], keep: boo
         let values: Vec<_> = parts.iter().map(|part| part.value).collect();
         y = View { value: imp.layer(Layer::Multiply, &values)?, ..parts[0].clone() };
     }
-    if !keep {
-        y.channels = None;
-        y.dims = (0..y.dims.len()).filter(|dim| !dims.contains(dim)).map(|dim| y.dims[dim].clone()).collect();
-    }
-    Ok(y)
+    // Each of the dimensions has one element now.
+    imp.reduced(&y, dims, false, keep)
 }

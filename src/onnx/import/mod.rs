@@ -23,6 +23,7 @@ use super::options::Options;
 use super::tensor::{Data, Int, MOST_DIMENSIONS, MOST_ELEMENTS, Tensor};
 use super::{Result, fault};
 use crate::error;
+use crate::imported;
 use crate::network::{Graph, Network, Source, Value};
 
 /// A value of the ONNX graph.
@@ -195,9 +196,6 @@ fn has(words: &str, word: &str) -> bool {
 /// The most nodes that are neither constant nor unused. The checks of a network take quadratic time.
 const MOST_NODES: usize = 1 << 14;
 
-/// The most lines of an error.
-const MOST_FAULTS: usize = 100;
-
 impl<'a> Importer<'a> {
     pub fn new(model: &'a Model, options: &'a Options) -> Self {
         let mut readers = HashMap::new();
@@ -255,15 +253,7 @@ impl<'a> Importer<'a> {
         }
         match faults.len() {
             0 => self.finish(model),
-            count => {
-                let more = count.saturating_sub(MOST_FAULTS);
-                faults.truncate(MOST_FAULTS);
-                if more > 0 {
-                    faults.push(format!("and {more} more"));
-                }
-                let nodes = if count == 1 { "1 node is" } else { &format!("{count} nodes are") };
-                Err(fault(format!("{nodes} not supported:\n  {}", faults.join("\n  "))))
-            }
+            count => Err(fault(imported::unsupported("node", &faults, count))),
         }
     }
 

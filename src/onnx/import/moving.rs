@@ -307,9 +307,7 @@ pub(super) fn slice(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         x = match part.step {
             1 => imp.part(&x, part.axis, start, count)?,
             step if count == 1 || step < 0 && count <= 64 => {
-                let places = (0..count as i64).map(|i| part.start + i * step);
-                let parts = places.map(|i| imp.part(&x, part.axis, i as u64, 1)).collect::<Result<Vec<_>>>()?;
-                imp.joined(parts, part.axis)?
+                imp.picked(&x, part.axis, (0..count as i64).map(|i| (part.start + i * step) as u64))?
             }
             step @ 2.. => imp.strided(&x, part.axis, start, step as u64, count)?,
             step => return Err(format!("a slice with the step {step}")),

@@ -20,19 +20,10 @@ pub(super) fn pad(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         (None, Some(_)) => node.float("value", 0.0)?,
         _ => 0.0,
     };
-    let pads = op.given()?.ints("pads", 1)?.ok_or("the pads are missing")?;
-    let axes = match op.optional(3)? {
-        Some(axes) => axes.to_known()?,
-        None => (0..(x.dims.len() + imp.batch) as i64).collect(),
-    };
-    if pads.len() != 2 * axes.len() {
-        return Err(format!("{} pads for {} dimensions", pads.len(), axes.len()));
-    }
     let mut sides = vec![[0i64; 2]; x.dims.len()];
-    for (i, axis) in axes.iter().enumerate() {
-        let both = [pads[i], pads[i + axes.len()]];
+    for (axis, both) in op.given()?.pads(x.dims.len() + imp.batch)? {
         if both != [0, 0] {
-            sides[imp.axis(&x, *axis)?] = both;
+            sides[imp.axis(&x, axis)?] = both;
         }
     }
     for (dim, both) in sides.iter_mut().enumerate() {

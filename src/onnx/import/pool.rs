@@ -47,7 +47,7 @@ impl Window {
     /// Whether a pool layer has it.
     fn is_plain(&self) -> bool {
         let most = i64::from(self.size / 2);
-        self.dilation == 1 && i64::from(self.sides[0]) <= most && (0..=most).contains(&self.behind().max(0))
+        self.dilation == 1 && i64::from(self.sides[0]) <= most && self.behind() <= most
     }
 }
 
@@ -150,8 +150,11 @@ impl Importer<'_> {
         } else {
             y = self.slid(&y, dim, window.size, window.stride as u32, max)?;
         }
+        if max {
+            return Ok(y);
+        }
         let counts = window.counts(includes);
-        if max || counts.iter().all(|&number| number == u64::from(window.size)) {
+        if counts.iter().all(|&number| number == u64::from(window.size)) {
             return Ok(y);
         }
         // The mean is over the elements that count.

@@ -80,7 +80,7 @@ fn wanted(imp: &Importer, op: &Op) -> Result<Wanted> {
     wanted.ok_or_else(|| "neither scales nor sizes".into())
 }
 
-/// The dimensions that change, or of which a part is read.
+/// The dimensions that are resized or cropped.
 fn axes(imp: &Importer, op: &Op, x: &View) -> Result<Vec<Axis>> {
     let (node, wanted, rank) = (op.node, wanted(imp, op)?, x.dims.len() + imp.batch);
     let places: Vec<usize> = match node.ints("axes")? {
@@ -259,8 +259,8 @@ fn upsampled(imp: &mut Importer, x: &View, axes: &[Axis], taps: &[Vec<Taps>]) ->
     let first = 2 - imp.batch;
     let rank = x.dims.len().saturating_sub(first);
     let is_one = imp.batch == 1 || x.dims.first().is_some_and(|dim| dim.is_empty());
-    let changes = |(axis, taps): &(&Axis, &Vec<Taps>)| axis.dim >= first || is_identity(taps, axis.from);
-    if !(1..=2).contains(&rank) || !is_one || !axes.iter().zip(taps).all(|pair| changes(&pair)) {
+    let mut others = axes.iter().zip(taps).filter(|(axis, _)| axis.dim < first);
+    if !(1..=2).contains(&rank) || !is_one || !others.all(|(axis, taps)| is_identity(taps, axis.from)) {
         return Ok(None);
     }
     for how in [Interpolation::Nearest, Interpolation::Bilinear] {
@@ -296,10 +296,10 @@ fn own_taps(how: Interpolation, i: u64, axis: &Axis) -> Taps {
     }
     let place = ((i as f64 + 0.5) * n as f64 / m as f64 - 0.5).clamp(0.0, n as f64 - 1.0);
     let (low, part) = (place.floor() as u64, place.fract());
-    Taps::from([(low, 1.0 - part), ((low + 1).min(n - 1), part)].map(|(input, weight)| match low + 1 < n {
-        true => (input, weight),
-        false => (low, 1.0),
-    }))
+    match low + 1 < n {
+        true => Taps::from([(low, 1.0 - part), (low + 1, part)]),
+        false => Taps::from([(low, 1.0)]),
+    }
 }
 
 impl Importer<'_> {
