@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::optimizer::{Optimizer, above_zero, at_least_zero, option};
 use crate::schedule::Schedule;
+use crate::slices::Share;
 
 /// Options of a trainer: batches, seed, learning-rate schedule, and how gradients become updates.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +28,19 @@ pub struct TrainerConfig {
     pub accumulate: u32,
     /// Whether weight decay also applies to biases, scales and shifts, as in PyTorch. Default true.
     pub decay_biases: bool,
+    /// Number of slices of a batch. Default none. It must divide `batch`.
+    ///
+    /// With slices, the gradients of each slice are computed by themselves, and their sums are added in an order that
+    /// depends only on this number. So one process gets the same weights, bit for bit, as several that train together:
+    /// see [`Ranks`](crate::Ranks). The number of ranks must divide the number of slices. One slice for each rank is
+    /// the fastest; more let the training go on with other numbers of ranks.
+    ///
+    /// - [`BatchNorm`](crate::BatchNorm) takes mean and variance of each slice (Hoffer et al., 2017, "ghost batch
+    ///   normalization"). The running statistics move once an update, towards the average over its slices.
+    /// - Gradients are kept. They take 4 bytes for each weight and each slice that a process computes.
+    /// - A [chain](crate::Trainer::prepare_chain) has no slices.
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub slices: Option<u32>,
     /// Whether to keep the gradients of all weights in a buffer. Default false.
     ///
     /// By default, a matmul passes a weight's gradient directly to the optimizer if nothing else needs it. This saves a
@@ -106,6 +120,7 @@ impl Default for TrainerConfig {
             schedule: Schedule::constant(),
             clip: None,
             accumulate: 1,
+            slices: None,
             decay_biases: true,
             keep_gradients: false,
             op_by_op: false,
@@ -124,6 +139,11 @@ impl TrainerConfig {
     pub fn updates(&self, rows: usize, epochs: u32) -> u32 {
         let batches = rows.div_ceil(self.batch.max(1) as usize);
         (batches.div_ceil(self.accumulate.max(1) as usize) as u64 * u64::from(epochs)).min(u32::MAX.into()) as u32
+    }
+
+    /// All slices of a batch, if there are slices.
+    pub(crate) fn share(&self) -> Option<Share> {
+        self.slices.map(Share::whole)
     }
 
     /// The averages of the weights.
@@ -146,6 +166,10 @@ impl TrainerConfig {
             None => {}
         }
         option("accumulate", "at least 1", self.accumulate, self.accumulate > 0)?;
+        if let Some(slices) = self.slices {
+            let divides = slices > 0 && self.batch.is_multiple_of(slices);
+            option("slices", "a divisor of the batch size, or None", slices, divides)?;
+        }
         at_least_zero("absolute_decay", self.absolute_decay)?;
         self.averages().check()?;
         option("window", "at least 1 row, or None", "Some(0)", self.window != Some(0))?;

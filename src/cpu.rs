@@ -64,12 +64,28 @@ impl CpuExecutor {
         self.run_pieces(steps, report, MOST_FLOPS, || timeslice.is_over().then(Timeslice::yield_now)).await;
     }
 
+    /// Runs some ops of a step.
+    pub(crate) async fn run_part(&self, part: Range<usize>) {
+        let mut timeslice = Timeslice::start();
+        let ops = self.plan.step[part].iter();
+        self.run_ops(ops, MOST_FLOPS, || timeslice.is_over().then(Timeslice::yield_now)).await;
+    }
+
     /// Runs steps in pieces of at most `most` floating-point operations. Between pieces it awaits the future of
     /// `pause`. Nothing is locked then, so other code may use the buffers.
     async fn run_pieces<P: Future>(&self, steps: u32, report: bool, most: u64, mut pause: impl FnMut() -> Option<P>) {
         let report = self.plan.report.iter().filter(|_| report);
-        let ops = (0..steps).flat_map(|_| &self.plan.step).chain(report).flat_map(Op::parts);
-        let mut pieces = ops.flat_map(|op| pieces(op, most).map(move |rows| (op, rows)));
+        let ops = (0..steps).flat_map(|_| self.plan.ops_of_step()).chain(report);
+        self.run_ops(ops, most, &mut pause).await;
+    }
+
+    async fn run_ops<'a, P: Future>(
+        &'a self,
+        ops: impl Iterator<Item = &'a Op>,
+        most: u64,
+        mut pause: impl FnMut() -> Option<P>,
+    ) {
+        let mut pieces = ops.flat_map(Op::parts).flat_map(|op| pieces(op, most).map(move |rows| (op, rows)));
         loop {
             let paused = {
                 let mut memory = self.lock();

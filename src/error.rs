@@ -104,6 +104,15 @@ pub enum Error {
         actual: String,
     },
 
+    /// A rank cannot train with the others: see [`Ranks`](crate::Ranks).
+    #[error("rank {rank}: {reason}")]
+    Rank {
+        /// Number of the rank.
+        rank: u32,
+        /// What it lacks, or what is different there.
+        reason: String,
+    },
+
     /// A hyperparameter is outside its range.
     #[error("{name} must be {expected}, got {actual}")]
     InvalidOption {
@@ -278,6 +287,7 @@ impl Error {
             Error::NonFiniteParameter { .. } => "NonFiniteParameter",
             Error::TargetOutOfRange { .. } => "TargetOutOfRange",
             Error::NoClass { .. } => "NoClass",
+            Error::Rank { .. } => "Rank",
             Error::File { .. } => "File",
         }
     }

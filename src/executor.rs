@@ -1,5 +1,7 @@
 //! Runs plans on a GPU or on the CPU reference: buffers, bindings and submissions of both.
 
+use std::ops::Range;
+
 use crate::callback_future::CallbackFuture;
 use crate::clock::Timeslice;
 use crate::cpu::{CpuBuffer, CpuExecutor};
@@ -115,6 +117,86 @@ impl Executor {
         Ok(())
     }
 
+    /// Number of words of a role's buffer, whose length the plan must know.
+    pub(crate) fn words(&self, role: Role) -> usize {
+        self.plan().buffer(self.find(role)).words().unwrap_or(0) as usize
+    }
+
+    /// Submits the slices of some batches of one update, and returns the sums that are left: see
+    /// [`Share::sums`](crate::slices::Share::sums).
+    pub(crate) async fn sums_of_slices(&self, batches: u32, clear: bool) -> Result<Vec<Vec<u32>>> {
+        let (plan, share) = (self.plan(), self.plan().share());
+        let end = plan.end_of_slice();
+        let words = plan.buffer(self.find(Role::SliceSums)).shape.map_or(0, |shape| shape[1] as usize);
+        let of_sum = |slice: u32| {
+            let start = (slice - share.first) as usize * words;
+            start..start + words
+        };
+        match self {
+            Executor::Gpu(executor) => {
+                let gpu = executor.gpu();
+                gpu.check_lost()?;
+                gpu.confirm_queue().await?;
+                let mut encoder = gpu.encoder();
+                if clear {
+                    encoder.clear_buffer(self.storage(Role::RowMetrics).gpu(), 0, None);
+                }
+                let (parts, fits) = SUBMISSION_LIMITS.parts_of_slices(plan, batches);
+                for part in (0..batches * share.own).flat_map(|_| &parts) {
+                    executor.record_part(&mut encoder, plan.name, part.clone());
+                    if !fits {
+                        gpu.submit(std::mem::replace(&mut encoder, gpu.encoder()))?;
+                    }
+                }
+                executor.record_part(&mut encoder, plan.name, end..end + 1);
+                let storage = self.storage(Role::SliceSums);
+                let bytes = |words: Range<usize>| words.start as u64 * 4..words.end as u64 * 4;
+                let sums = share.sums().into_iter();
+                let copies = sums.map(|slice| gpu.record_readback(&mut encoder, storage.gpu(), bytes(of_sum(slice))));
+                let copies = copies.collect::<Result<Vec<_>>>()?;
+                gpu.submit(encoder)?;
+                let readings = copies.into_iter().map(|copy| copy.read(gpu)).collect::<Result<Vec<_>>>()?;
+                let mut sums = Vec::with_capacity(readings.len());
+                for reading in readings {
+                    sums.push(reading.finish().await?);
+                }
+                Ok(sums)
+            }
+            Executor::Cpu(executor) => {
+                if clear {
+                    executor.buffer(self.find(Role::RowMetrics)).lock().fill(0);
+                }
+                for _ in 0..batches * share.own {
+                    executor.run_part(0..end).await;
+                }
+                executor.run_part(end..end + 1).await;
+                let all = executor.buffer(self.find(Role::SliceSums)).lock();
+                Ok(share.sums().into_iter().map(|slice| all[of_sum(slice)].to_vec()).collect())
+            }
+        }
+    }
+
+    /// Submits the rest of a step after [`sums_of_slices`](Self::sums_of_slices): the update with the sum over all
+    /// ranks. Does not wait.
+    pub(crate) async fn update_with(&self, total: &[u32]) -> Result<()> {
+        let (plan, storage) = (self.plan(), self.storage(Role::SliceSums));
+        let rest = plan.end_of_slice() + 1..plan.step.len();
+        match self {
+            Executor::Gpu(executor) => {
+                let gpu = executor.gpu();
+                gpu.write(storage.gpu(), 0, bytemuck::cast_slice(total))?;
+                let mut encoder = gpu.encoder();
+                executor.record_part(&mut encoder, plan.name, rest);
+                gpu.submit(encoder)
+            }
+            Executor::Cpu(executor) => {
+                storage.cpu().lock()[..total.len()].copy_from_slice(total);
+                executor.run_part(rest).await;
+                Ok(())
+            }
+        }
+    }
+
     /// Number of words of the totals of all outputs.
     fn totals_words(&self) -> usize {
         let plan = self.plan();
@@ -124,7 +206,8 @@ impl Executor {
     /// The largest number of steps for one submission.
     pub(crate) fn most_steps(&self) -> u32 {
         let plan = self.plan();
-        SUBMISSION_LIMITS.times(plan.work(), plan.step.len()).clamp(1, u32::MAX.into()) as u32
+        let (work, ops) = plan.work_of_step();
+        SUBMISSION_LIMITS.times(work, ops).clamp(1, u32::MAX.into()) as u32
     }
 
     /// Submits steps. A step that is too long for one submission is divided among several. On a GPU this returns at
@@ -149,7 +232,7 @@ impl Executor {
                 if run.clear {
                     encoder.clear_buffer(self.storage(Role::RowMetrics).gpu(), 0, None);
                 }
-                match most.parts(&self.plan().step).as_slice() {
+                match most.parts_of_step(self.plan()).as_slice() {
                     [_] => executor.record_steps(&mut encoder, run.steps),
                     parts => {
                         for part in (0..run.steps).flat_map(|_| parts) {

@@ -4,6 +4,7 @@ use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::history::{Epoch, Evaluation, Monitor};
 use crate::optimizer::{at_least_zero, option};
+use crate::ranks::Ranks;
 
 /// Options of [`Trainer::fit`](crate::Trainer::fit).
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +18,13 @@ pub struct Fit<'a> {
     pub live: bool,
     /// Reports the running loss and accuracy every `n` steps, at least 1, and after the first step. Default none.
     pub every: Option<u32>,
+    /// Trains together with other ranks, each on its share of every batch. Default none: alone. Needs
+    /// [`TrainerConfig::slices`](crate::TrainerConfig::slices).
+    ///
+    /// All ranks call `fit` with the same options and data. A rank that differs is refused before the training starts,
+    /// on all ranks. [`checkpoint`](Self::checkpoint) is written by rank 0. If a callback answers
+    /// [`Control::Stop`], all ranks stop.
+    pub ranks: Option<&'a dyn Ranks>,
     /// Ends training when it stops improving. Default none.
     pub early_stopping: Option<EarlyStopping>,
     /// Saves the trainer during training, for [`Trainer::resume`](crate::Trainer::resume). Default none. Not
@@ -32,6 +40,7 @@ impl Default for Fit<'_> {
             validation: None,
             live: false,
             every: None,
+            ranks: None,
             early_stopping: None,
             #[cfg(all(feature = "files", not(target_family = "wasm")))]
             checkpoint: None,
@@ -50,6 +59,16 @@ impl Fit<'_> {
         #[cfg(all(feature = "files", not(target_family = "wasm")))]
         steps("every of Checkpoint", self.checkpoint.and_then(|checkpoint| checkpoint.every))?;
         Ok(())
+    }
+
+    /// The options that all ranks must have in common, one in each line.
+    pub(crate) fn in_words(&self) -> String {
+        let save_every = self.save_every();
+        let Self { epochs, live, every, early_stopping, .. } = self;
+        format!(
+            "epochs: {epochs}\nlive: {live}\nevery: {every:?}\nearly_stopping: {early_stopping:?}\n\
+             steps between checkpoints: {save_every}"
+        )
     }
 
     pub(crate) fn restores(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::plan::{Op, Work};
+use crate::plan::{Op, Plan, Work};
 
 /// Limits of a submission. They keep it far below the seconds after which an operating system resets a GPU, even on a
 /// slow GPU.
@@ -22,6 +22,30 @@ impl SubmissionLimits {
     pub fn times(self, work: Work, ops: usize) -> u64 {
         let SubmissionLimits { flops, bytes, ops: dispatches } = self;
         (flops / work.flops.max(1)).min(bytes / work.bytes.max(1)).min(dispatches / ops.max(1) as u64)
+    }
+
+    /// Divides a step of a plan into parts of one submission each, if it is too long for one.
+    pub fn parts_of_step(self, plan: &Plan) -> Vec<Range<usize>> {
+        let (work, ops) = plan.work_of_step();
+        if self.times(work, ops) > 0 {
+            return vec![0..plan.step.len()];
+        }
+        let (share, end) = (plan.share(), plan.end_of_slice());
+        let of_slice = self.parts(&plan.step[..end]);
+        let of_batch = self.parts(&plan.step[end..]).into_iter().map(|part| part.start + end..part.end + end);
+        let parts = (0..share.own).flat_map(|_| of_slice.clone()).chain(of_batch);
+        parts.filter(|part| !part.is_empty()).collect()
+    }
+
+    /// The parts of a slice's ops, and whether all slices of some batches fit into one submission.
+    pub fn parts_of_slices(self, plan: &Plan, batches: u32) -> (Vec<Range<usize>>, bool) {
+        let end = plan.end_of_slice();
+        let work = plan.step[..end].iter().fold(Work::default(), |work, op| work + op.work());
+        let slices = u64::from(batches) * u64::from(plan.share().own);
+        match self.times(work, end) >= slices {
+            true => (Vec::from_iter([0..end]), true),
+            false => (self.parts(&plan.step[..end]), false),
+        }
     }
 
     /// Divides a step into parts of one submission each, if it is too long for one. A part has at least one op.

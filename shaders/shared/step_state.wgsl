@@ -14,4 +14,5 @@ struct StepState {
     chain: u32,
     gradients_of: u32,
     passes: u32,
+    batch_rows: u32,
 }

@@ -162,6 +162,7 @@ impl Trainer {
         let stored = parts.iter().map(|(_, storage, words)| (storage, *words));
         let mut read = self.device.read_all(stored.chain(best)).await?;
         let best = read.split_off(parts.len()).pop();
+        parts.iter().zip(&mut read).for_each(|((role, ..), words)| self.normalise(*role, words));
         let parts: Vec<_> = parts.into_iter().map(|(role, ..)| role).zip(read).collect();
         self.encoded(&parts, best.as_ref(), &self.progress)
     }
@@ -279,7 +280,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
             let mut words = file.take(&name, dtype(role), &shape)?;
             if role == Role::Step {
                 // No update is due before the next forward pass.
-                words.extend([1, 0, 0]);
+                words.extend([1, 0, 0, 0]);
             }
             state.push((role, words));
         }

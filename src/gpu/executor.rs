@@ -156,6 +156,11 @@ impl GpuExecutor {
         &self.plan
     }
 
+    /// A text for each kernel, which shows how it was chosen.
+    pub(crate) fn kernels(&self) -> impl Iterator<Item = String> {
+        self.launches.iter().map(|launch| format!("{:?} {:?}", launch.shader, launch.workgroups))
+    }
+
     /// The GPU buffer of a plan's buffer, if it is given.
     pub(crate) fn buffer(&self, id: BufferId) -> Option<&wgpu::Buffer> {
         self.buffers[id.0].as_ref().map(|region| &region.buffer)
@@ -215,7 +220,15 @@ impl GpuExecutor {
 
     /// Records steps in one compute pass, without allocation.
     pub(crate) fn record_steps(&self, to: &mut impl Recorder, steps: u32) {
-        self.record(to, self.plan.name, self.step(), steps);
+        let (end, all) = (self.plan.end_of_slice(), self.plan.step.len());
+        let (of_slice, of_batch) = (self.of_ops(0..end), self.of_ops(end..all));
+        let slices = self.plan.share().own;
+        to.compute(self.plan.name, |pass| {
+            for _ in 0..steps {
+                (0..slices).for_each(|_| dispatch(pass, of_slice));
+                dispatch(pass, of_batch);
+            }
+        });
     }
 
     /// Records the sum of the metrics.
@@ -278,10 +291,6 @@ impl GpuExecutor {
     fn of_ops(&self, ops: Range<usize>) -> &[Dispatch] {
         let begin = |op| self.dispatches.partition_point(|dispatch| dispatch.op < op);
         &self.dispatches[begin(ops.start)..begin(ops.end)]
-    }
-
-    fn step(&self) -> &[Dispatch] {
-        self.of_ops(0..self.plan.step.len())
     }
 
     fn record(&self, to: &mut impl Recorder, label: &str, dispatches: &[Dispatch], times: u32) {

@@ -110,6 +110,41 @@ impl Gpu {
         pollster::block_on(Self::request_named_async(name))
     }
 
+    /// Opens one of several equal GPUs, by number from 0: for programs with one [rank](crate::Ranks) for each GPU.
+    /// Blocks; not for browsers.
+    ///
+    /// It counts the adapters of the fastest type that there is: discrete GPUs, or else integrated ones, or else
+    /// software. Numbers from their count on begin with the first adapter again.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::NoDevice`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn request_number(number: u32) -> Result<Self> {
+        pollster::block_on(async {
+            // An adapter has several backends: this is the order in which they are preferred.
+            let order = [wgpu::Backend::Vulkan, wgpu::Backend::Metal, wgpu::Backend::Dx12, wgpu::Backend::Gl];
+            let place = |adapter: &wgpu::Adapter| {
+                let info = adapter.get_info();
+                let backend = order.iter().position(|backend| *backend == info.backend).unwrap_or(order.len());
+                let speed = match info.device_type {
+                    wgpu::DeviceType::DiscreteGpu => 0,
+                    wgpu::DeviceType::VirtualGpu => 1,
+                    wgpu::DeviceType::IntegratedGpu => 2,
+                    wgpu::DeviceType::Other => 3,
+                    wgpu::DeviceType::Cpu => 4,
+                };
+                (speed, backend)
+            };
+            let adapters = instance(String::new)?.enumerate_adapters(wgpu::Backends::all()).await;
+            let best = adapters.iter().map(place).min();
+            let equal: Vec<_> = adapters.iter().filter(|adapter| Some(place(adapter)) == best).collect();
+            match equal.get(number as usize % equal.len().max(1)) {
+                Some(adapter) => Self::from_adapter(adapter).await,
+                None => Err(Error::NoAdapter { wanted: String::new(), reason: "there is none".into() }),
+            }
+        })
+    }
+
     /// [`request`](Self::request) for async code and browsers.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod texts;
 
 use std::fmt::{self, Debug};
 
+pub use crate::slices::Share;
 pub(crate) use bounds::*;
 pub use cost::Work;
 pub(crate) use excerpt::{excerpt, with_constants};
@@ -152,6 +153,8 @@ ops! {
     eikonal::Eikonal,
     loss::LossOp,
     accumulate::Accumulate,
+    sum_slices::SumSlices,
+    combine_slices::CombineSlices,
     sum_squares::SumSquares,
     update::Update,
     metrics::Metrics,

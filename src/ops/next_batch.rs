@@ -12,16 +12,18 @@ const LANES: u32 = 256;
 /// equally likely.
 const BY_KEYS: u32 = 32;
 
-/// Moves the cursor to the next batch. Writes the batch's row numbers, shuffled anew in each epoch, and the learning
-/// rate of its update.
+/// Moves the cursor to the next slice of a batch. Writes the slice's row numbers, shuffled anew in each epoch, and the
+/// learning rate of its update.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NextBatch {
     /// Description of the data set: one [`DataInfo`](super::DataInfo).
     pub data: Tensor,
     /// The cursor: one [`StepState`](super::StepState), read and written.
     pub step: Tensor,
-    /// \[batch\]: row numbers. A partial batch does not write the entries after its rows.
+    /// \[rows of a slice\]: row numbers. A partial slice does not write the entries after its rows.
     pub indices: Tensor,
+    /// The slices of each batch that are trained on here. By default a batch is one slice.
+    pub share: Share,
     /// Batches per update.
     pub accumulate: u32,
     /// Learning rate before the schedule.
@@ -52,11 +54,20 @@ impl Kernel for NextBatch {
             workgroups: workgroups.into(),
         };
         let mut cursor = constants(schedule);
+        let Share { first, own, all } = self.share;
+        let slices = [("SLICES", all.into()), ("OWN", own.into()), ("FIRST_SLICE", first.into())];
+        if all > 1 {
+            cursor.extend(slices);
+        }
         if batch <= FEW {
             return vec![launch(&cursor, 1)];
         }
         cursor.push(("NUMBERS", 0.0));
-        vec![launch(&cursor, 1), launch(&[("CURSOR", 0.0)], batch.div_ceil(LANES))]
+        let mut numbers = vec![("CURSOR", 0.0)];
+        if all > 1 {
+            numbers.extend(slices);
+        }
+        vec![launch(&cursor, 1), launch(&numbers, batch.div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
@@ -74,38 +85,22 @@ impl Kernel for NextBatch {
             _ if own && state.gradients_of == data.chain => return state.passes = 2,
             _ => return,
         }
-        let goes_on = state.data_rows == data.rows;
-        // If training moves to other data, the epoch ends here. Otherwise two alternating data sets would always show
-        // the same first rows. A chain's batch without a backward pass is not counted, and this batch takes its
-        // place.
-        let lost = goes_on && data.chain != 0 && state.chain > 1 && state.passes == 0;
-        let (epoch, position) = match goes_on {
-            true if lost && state.position == 0 => (state.epoch - 1, data.rows - state.rows),
-            true if lost => (state.epoch, state.position - state.rows),
-            true => (state.epoch, state.position),
-            false => (state.epoch + u32::from(state.position != 0), 0),
-        };
-        let rows = (indices.len() as u32).min(data.rows - position);
-        let ends = position + rows == data.rows;
-        if lost {
-            (state.batches, state.update_rows, state.due) = (state.batches - 1, state.update_rows - state.rows, 0);
+        let Share { first, own, all } = self.share;
+        let slice_rows = indices.len() as u32;
+        let place = state.step % all;
+        // After the last own slice, and at the start of the training.
+        if place == 0 || place == (first + own) % all {
+            self.begin_batch(state, &data, slice_rows * all);
+            state.step = state.step.next_multiple_of(all) + first;
         }
-        let begins_update = !goes_on || state.due != 0;
         state.step += 1;
+        let slice = (state.step - 1) % all;
+        let skipped = (slice * slice_rows).min(state.batch_rows);
+        let (epoch, position) = state.start_of_batch(&data);
+        let (position, rows) = (position + skipped, slice_rows.min(state.batch_rows - skipped));
         state.rows = rows;
-        state.epoch = if ends { epoch + 1 } else { epoch };
-        state.position = if ends { 0 } else { position + rows };
-        if begins_update {
-            // An update that was not completed is discarded, and its number is reused.
-            state.update += u32::from((state.due != 0 && (state.chain < 2 || state.passes > 1)) || state.update == 0);
-            (state.batches, state.update_rows) = (0, 0);
-        }
-        state.batches += 1;
-        state.update_rows += rows;
-        state.due = u32::from(ends || state.batches >= self.accumulate);
-        state.learning_rate = self.learning_rate * state.rate_scale * self.schedule.factor(state.update - 1);
-        state.data_rows = data.rows;
-        (state.chain, state.gradients_of, state.passes) = (data.chain, 0, 0);
+        let is_last = slice + 1 == first + own;
+        state.due = u32::from(is_last && (state.position == 0 || state.batches >= self.accumulate));
         let few = if data.rows <= BY_KEYS { order(epoch, &data) } else { Vec::new() };
         for (index, i) in indices.iter_mut().zip(position..position + rows) {
             *index = match data.shuffle {
@@ -126,6 +121,42 @@ impl Kernel for NextBatch {
         let exponent = factor.max(FLUSHED).ln().abs();
         let off = factor * 2.0 * ((3.0 + 2.0 * exponent) * ULP + 2.0 * U * exponent) + 2.0 * 20.0 * U;
         vec![Bounds::State(base * off), Bounds::Exact]
+    }
+}
+
+impl NextBatch {
+    /// Moves the cursor to the next batch, of at most `most_rows` rows.
+    fn begin_batch(&self, state: &mut StepState, data: &DataInfo, most_rows: u32) {
+        let goes_on = state.data_rows == data.rows;
+        // If training moves to other data, the epoch ends here. Otherwise two alternating data sets would always show
+        // the same first rows. A chain's batch without a backward pass is not counted, and this batch takes its
+        // place.
+        let lost = goes_on && data.chain != 0 && state.chain > 1 && state.passes == 0;
+        let (epoch, position) = match goes_on {
+            true if lost && state.position == 0 => (state.epoch - 1, data.rows - state.rows),
+            true if lost => (state.epoch, state.position - state.rows),
+            true => (state.epoch, state.position),
+            false => (state.epoch + u32::from(state.position != 0), 0),
+        };
+        let rows = most_rows.min(data.rows - position);
+        let ends = position + rows == data.rows;
+        if lost {
+            (state.batches, state.update_rows, state.due) = (state.batches - 1, state.update_rows - state.rows, 0);
+        }
+        let begins_update = !goes_on || state.due != 0;
+        state.batch_rows = rows;
+        state.epoch = if ends { epoch + 1 } else { epoch };
+        state.position = if ends { 0 } else { position + rows };
+        if begins_update {
+            // An update that was not completed is discarded, and its number is reused.
+            state.update += u32::from((state.due != 0 && (state.chain < 2 || state.passes > 1)) || state.update == 0);
+            (state.batches, state.update_rows) = (0, 0);
+        }
+        state.batches += 1;
+        state.update_rows += rows;
+        state.learning_rate = self.learning_rate * state.rate_scale * self.schedule.factor(state.update - 1);
+        state.data_rows = data.rows;
+        (state.chain, state.gradients_of, state.passes) = (data.chain, 0, 0);
     }
 }
 
@@ -193,7 +224,8 @@ mod tests {
     fn op(batch: u32, accumulate: u32) -> NextBatch {
         let tensor = |buffer, len| Tensor::new(BufferId(buffer), Dtype::U32, len);
         let (data, step, indices) = (tensor(0, 13), tensor(1, 14), tensor(2, batch));
-        NextBatch { data, step, indices, accumulate, learning_rate: 0.5, schedule: Default::default() }
+        let (share, schedule) = (Share::default(), Default::default());
+        NextBatch { data, step, indices, share, accumulate, learning_rate: 0.5, schedule }
     }
 
     fn next_batch(op: &NextBatch, mut data: DataInfo, state: &mut StepState, indices: &mut [u32]) {

@@ -20,6 +20,9 @@ pub struct RunningStatistics {
     pub channels: u32,
     /// Same layout as `statistics`, read and written.
     pub running: Tensor,
+    /// True if the statistics are the average over the slices of an update: they are applied when an update is due,
+    /// and `rows` are those of a full slice.
+    pub of_update: bool,
     /// Weight of the batch's statistics: 0 changes nothing, 1 replaces the running statistics.
     pub momentum: f32,
 }
@@ -31,7 +34,10 @@ impl RunningStatistics {
 
     /// Indices of the batch's statistics, each with a factor: 1 for a mean, n / (n − 1) for a variance.
     fn taken(&self, at: &Operands<'_>) -> Vec<(usize, f64)> {
-        let n = valid_rows(at, self.step, self.positions, self.rows);
+        let n = match self.of_update {
+            true => self.rows * at.step(self.step).due,
+            false => valid_rows(at, self.step, self.positions, self.rows),
+        };
         let (channels, stride) = (self.channels as usize, self.statistics.columns() as usize);
         let means = (0..channels).map(|c| (c, 1.0)).filter(|_| n > 0);
         let unbiased = f64::from(n) / (f64::from(n) - 1.0);
@@ -50,7 +56,9 @@ impl Kernel for RunningStatistics {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let &Self { rows, positions, channels: columns, momentum, .. } = self;
         let (stride, keep) = (self.statistics.columns(), self.keep());
-        let shader = shader("running_statistics", text!("shared/step_state.wgsl", "running_statistics.wgsl.in"), []);
+        let source = text!("shared/step_state.wgsl", "running_statistics.wgsl.in");
+        let constants = Vec::from_iter(self.of_update.then_some(("OF_UPDATE", 1.0)));
+        let shader = shader("running_statistics", source, constants);
         let uniforms = uniforms![rows, columns, stride, positions, momentum, keep];
         vec![Launch::of(self, shader, uniforms, columns.div_ceil(JOINED))]
     }

@@ -120,9 +120,9 @@ impl DataInfo {
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct StepState {
-    /// Steps begun, including this one.
+    /// Steps begun, including this one. If batches have slices, it counts slices: those of all ranks.
     pub step: u32,
-    /// Valid rows of this batch. A partial batch has fewer than the batch size.
+    /// Valid rows of this batch or slice. A partial batch has fewer than the batch size.
     pub rows: u32,
     /// Epoch of the next batch, from 0.
     pub epoch: u32,
@@ -148,9 +148,17 @@ pub struct StepState {
     pub gradients_of: u32,
     /// Passes of the batch that have run: 0 none, 1 the backward pass, 2 the update.
     pub passes: u32,
+    /// Valid rows of all slices of this batch.
+    pub batch_rows: u32,
 }
 
 impl StepState {
+    /// The epoch of this batch, and the position of its first row.
+    pub(crate) fn start_of_batch(&self, data: &DataInfo) -> (u32, u32) {
+        let ended = self.position == 0;
+        (self.epoch - u32::from(ended), if ended { data.rows } else { self.position } - self.batch_rows)
+    }
+
     /// Returns true if the gradients belong to this batch. In a chain they can belong to another batch.
     pub(crate) fn takes_gradients(&self) -> bool {
         self.chain == 0 || self.chain == self.gradients_of

@@ -34,13 +34,18 @@ pub(crate) struct Lowered {
 /// [`finish`](Self::finish) fuses the ops.
 pub(crate) struct Builder<'a> {
     pub network: &'a Network,
+    /// Rows that a step treats together: those of a batch, or of a slice.
     pub batch: u32,
+    /// The slices of a batch that the plan computes one after the other. `None` if batches have no slices.
+    pub share: Option<Share>,
     pub plan: Plan,
     pub parameters: Tensor,
     /// The gradients of all weights, once an op has requested them.
     pub gradients: Option<Tensor>,
     /// Whether the gradients must stay in their buffer after the update.
     pub keeps_gradients: bool,
+    /// The updates of running statistics, which follow the sum over the slices.
+    pub running: Vec<RunningStatistics>,
     /// Whether the training of a narrow network becomes few ops.
     pub fuses_narrow: bool,
     /// Whether each parameter is trained.
@@ -75,10 +80,12 @@ impl<'a> Builder<'a> {
         let mut builder = Self {
             network,
             batch,
+            share: None,
             plan,
             parameters,
             gradients: None,
             keeps_gradients: false,
+            running: Vec::new(),
             fuses_narrow: false,
             trained: vec![false; network.parameters().len()],
             fixed: vec![false; network.states().len()],
@@ -94,6 +101,12 @@ impl<'a> Builder<'a> {
         };
         builder.buffer("parameters", [network.parameter_words()], Role::Parameters)?;
         Ok(builder)
+    }
+
+    /// A plan for a share of the slices of each batch.
+    pub fn sliced(name: &'static str, network: &'a Network, batch: u32, share: Option<Share>) -> Result<Self> {
+        let rows = batch.div_ceil(share.map_or(1, |share| share.all));
+        Ok(Self { share, ..Self::new(name, network, rows)? })
     }
 
     /// The finished plan: ops fused, memory shared.
@@ -187,7 +200,8 @@ impl<'a> Builder<'a> {
         let set = DataSet { data, step, indices: self.add("indices", self.batch, Role::Indices) };
         self.fill(set.step, bytemuck::cast_slice(&[StepState::default()]).to_vec());
         let DataSet { ref data, step, indices } = set;
-        self.push(NextBatch { data: data[0], step, indices, accumulate, learning_rate, schedule });
+        let share = self.share.unwrap_or_default();
+        self.push(NextBatch { data: data[0], step, indices, share, accumulate, learning_rate, schedule });
         Ok(set)
     }
 

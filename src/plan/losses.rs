@@ -37,7 +37,8 @@ impl Builder<'_> {
         let rows_of = |spec: &crate::network::TensorSpec| self.batch * spec.positions();
         let shapes: Vec<[u32; 4]> = (self.network.output_specs().iter().map(rows_of))
             .map(|rows| {
-                let turns = (FEWEST_SLOTS / rows).max(1);
+                // Each slice has slots of its own, so that ranks can bring them together.
+                let turns = (FEWEST_SLOTS / rows).max(1).next_multiple_of(self.share.unwrap_or_default().all);
                 [levels(turns * rows), turns, rows, words]
             })
             .collect();

@@ -74,7 +74,7 @@ impl Buffer {
 pub struct Plan {
     /// The kind of plan: "training", "evaluation", "forward", "chain", "finite" or "averaged".
     pub name: &'static str,
-    /// The number of rows in a full batch.
+    /// The number of rows in a full batch, or in a full slice of one: see [`TrainerConfig::slices`].
     pub batch: u32,
     /// All buffers. Ops refer to them by index.
     pub buffers: Vec<Buffer>,
@@ -99,7 +99,18 @@ impl Plan {
         optimizer: &Optimizer,
         config: &TrainerConfig,
     ) -> Result<Self> {
-        Ok(Self::plain_training(network, losses.into(), optimizer, config)?.finish())
+        Self::training_of(network, losses.into(), optimizer, config, config.share())
+    }
+
+    /// [`training`](Self::training) for a share of the slices of each batch.
+    pub(crate) fn training_of(
+        network: &Network,
+        losses: Losses,
+        optimizer: &Optimizer,
+        config: &TrainerConfig,
+        share: Option<Share>,
+    ) -> Result<Self> {
+        Ok(Self::plain_training(network, losses, optimizer, config, share)?.finish())
     }
 
     /// The training plan before its ops are fused.
@@ -108,12 +119,13 @@ impl Plan {
         losses: Losses,
         optimizer: &Optimizer,
         config: &TrainerConfig,
+        share: Option<Share>,
     ) -> Result<Builder<'a>> {
         optimizer.check()?;
         config.check(network)?;
         let eikonal = losses.eikonal_weight()?;
         let losses = losses.of_outputs(network)?;
-        let mut plan = Builder::new("training", network, config.batch)?;
+        let mut plan = Builder::sliced("training", network, config.batch, share)?;
         let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate)?;
         plan.gather(&data)?;
         plan.train(config);
@@ -202,6 +214,33 @@ impl Plan {
         Ok(plan.finish())
     }
 
+    /// The slices of a batch that the plan computes.
+    pub(crate) fn share(&self) -> Share {
+        let share = |op: &Op| if let Op::NextBatch(next) = op { Some(next.share) } else { None };
+        self.step.first().and_then(share).unwrap_or_default()
+    }
+
+    /// Number of rows of a batch: those of all its slices, and of all ranks.
+    pub(crate) fn batch_rows(&self) -> u32 {
+        self.batch * self.share().all
+    }
+
+    /// The end of the ops in [`step`](Self::step) that run once for each slice. The others run once for each batch.
+    pub(crate) fn end_of_slice(&self) -> usize {
+        self.step.iter().position(|op| matches!(op, Op::CombineSlices(_))).unwrap_or(self.step.len())
+    }
+
+    /// The ops of one step, in the order in which they run.
+    pub(crate) fn ops_of_step(&self) -> impl Iterator<Item = &Op> {
+        let (of_slice, of_batch) = self.step.split_at(self.end_of_slice());
+        std::iter::repeat_n(of_slice, self.share().own as usize).flatten().chain(of_batch)
+    }
+
+    /// The work of one step, and its number of ops.
+    pub(crate) fn work_of_step(&self) -> (Work, usize) {
+        self.ops_of_step().fold((Work::default(), 0), |(work, ops), op| (work + op.work(), ops + 1))
+    }
+
     /// The ranges of a chain's phases in [`step`](Self::step): forward, backward, update.
     pub fn phases(&self) -> [std::ops::Range<usize>; 3] {
         let of_chain =
@@ -230,8 +269,13 @@ impl Plan {
     /// # Errors
     /// The errors of [`training`](Self::training).
     pub fn evaluation(network: &Network, losses: impl Into<Losses>, batch: u32) -> Result<Self> {
-        let losses = losses.into().of_outputs(network)?;
-        let mut plan = Builder::new("evaluation", network, batch)?;
+        Self::evaluation_of(network, losses.into(), batch, None)
+    }
+
+    /// [`evaluation`](Self::evaluation) for a share of the slices of each batch.
+    pub(crate) fn evaluation_of(network: &Network, losses: Losses, batch: u32, share: Option<Share>) -> Result<Self> {
+        let losses = losses.of_outputs(network)?;
+        let mut plan = Builder::sliced("evaluation", network, batch, share)?;
         let data = plan.data_set(0.0, Default::default(), 1)?;
         plan.gather(&data)?;
         plan.forward(None)?;

@@ -15,6 +15,9 @@ pub enum Role {
     Gradients,
     /// The accumulated gradients of several batches, in the same layout.
     AccumulatedGradients,
+    /// For each slice of a batch, the sum of its gradients over the batches of an update: \[own slices, weights and
+    /// states\]. A state has the statistics of the slice's rows.
+    SliceSums,
     /// The optimizer's moments and the averages, \[parameters / 64, states, 64\]. Each block of 64 weights has its
     /// first moments, then its second moments, then its slow weights, then its EMA.
     Moments,

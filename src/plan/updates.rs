@@ -1,5 +1,7 @@
 //! Updates: clips and accumulates gradients, and applies the optimizer layer by layer.
 
+use std::ops::Range;
+
 use super::builder::{Builder, DataSet};
 use super::*;
 use crate::config::Clip;
@@ -26,15 +28,19 @@ impl Builder<'_> {
             absolute_decay: config.absolute_decay,
             averages,
             clip,
-            accumulates: config.accumulate > 1,
+            accumulates: config.accumulate > 1 || self.share.is_some(),
         }
     }
 
     /// The buffer of gradients. The first call adds it.
     pub fn gradients(&mut self) -> Result<Tensor> {
+        let words = match self.share {
+            None => self.network.trained_words(),
+            Some(_) => self.network.parameter_words(),
+        };
         let made = match self.gradients {
             Some(gradients) => gradients,
-            None => self.buffer("gradients", [self.network.trained_words()], Role::Gradients)?,
+            None => self.buffer("gradients", [words], Role::Gradients)?,
         };
         self.gradients = Some(made);
         Ok(made)
@@ -50,13 +56,15 @@ impl Builder<'_> {
         chain: Option<&DataSet>,
     ) -> Result<()> {
         let mut gradients = self.gradients()?;
-        self.keeps_gradients = config.keep_gradients;
+        self.keeps_gradients = config.keep_gradients || self.share.is_some();
         let (len, cursor) = (all.parameters.len(), all.cursor);
         if let Some(set) = chain {
             all.accumulates = true;
             self.mark(set, 1);
         }
-        if config.accumulate > 1 {
+        if let Some(share) = self.share {
+            gradients = self.sum_of_slices(share, gradients, cursor, mean)?;
+        } else if config.accumulate > 1 {
             let sum = self.add("accumulated_gradients", len, Role::AccumulatedGradients);
             self.push(Accumulate { gradients, sum, step: cursor, mean });
             gradients = sum;
@@ -87,6 +95,48 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// Adds the sum of the gradients over the slices of a batch. Returns the tensor of the sum.
+    fn sum_of_slices(&mut self, share: Share, gradients: Tensor, step: Tensor, mean: bool) -> Result<Tensor> {
+        let (trained, all) = (self.network.trained_words(), gradients.len());
+        let sums = self.buffer("slice_sums", [share.own, all], Role::SliceSums)?;
+        let of_slice = |range: Range<u32>, mean| SumSlices {
+            gradients: gradients.part(range.start, range.end - range.start),
+            step,
+            sums: sums.range(1, range),
+            share,
+            mean,
+        };
+        let states = (!self.running.is_empty()).then_some(trained..all);
+        self.push(of_slice(0..trained, mean));
+        if let Some(states) = states.clone() {
+            self.push(of_slice(states, true));
+        }
+        self.push(CombineSlices { step, sums, share, mean: false });
+        // Only the total is divided, after the sums of all ranks have been added.
+        let total = sums.range(0, 0..1);
+        let means = match (mean, states) {
+            (true, None) => Some(0..trained),
+            (true, Some(states)) => Some(0..states.end),
+            (false, states) => states,
+        };
+        if let Some(range) = means {
+            self.push(CombineSlices { step, sums: total.range(1, range), share: Share::default(), mean: true });
+        }
+        for running in std::mem::take(&mut self.running) {
+            self.push(RunningStatistics { statistics: Tensor { buffer: sums.buffer, ..running.running }, ..running });
+        }
+        Ok(sums.part(0, trained))
+    }
+
+    /// Adds the statistics of a slice to those that are averaged over the slices. The running statistics are updated
+    /// once an update, from the average.
+    pub fn sum_statistics(&mut self, update: RunningStatistics) -> Result<()> {
+        let output = Tensor { buffer: self.gradients()?.buffer, ..update.running };
+        self.push(Rearrange { input: update.statistics, output, scale: 1.0 });
+        self.running.push(RunningStatistics { of_update: true, ..update });
+        Ok(())
+    }
+
     /// The table of a layer's multipliers, with an entry for each block of 64 of `len` parameters. `None` if all are 1.
     fn multipliers(&mut self, config: &TrainerConfig, node: usize, start: u32, len: u32) -> Option<Tensor> {
         let own = self.network.own_parameters(node);
@@ -113,7 +163,7 @@ impl Builder<'_> {
         self.fill(data, bytemuck::cast_slice(&[info]).to_vec());
         // No rows are numbered.
         let (step, indices) = (set.step, set.indices.part(0, 1));
-        let (accumulate, learning_rate, schedule) = (1, 0.0, Schedule::constant());
-        self.push(NextBatch { data, step, indices, accumulate, learning_rate, schedule });
+        let (share, accumulate, learning_rate, schedule) = (Share::default(), 1, 0.0, Schedule::constant());
+        self.push(NextBatch { data, step, indices, share, accumulate, learning_rate, schedule });
     }
 }

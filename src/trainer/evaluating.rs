@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::dataset::{Dataset, Matched};
 use crate::error::{Error, Result};
 use crate::executor::{Executor, Run};
+use crate::fit::Fit;
 use crate::history::{Evaluation, OutputEvaluation};
 use crate::model::EVALUATION_BATCH;
 #[cfg(doc)]
@@ -89,7 +90,7 @@ impl Trainer {
     async fn measured(&mut self, data: &Dataset) -> Result<Measured> {
         let matched = self.matched(data)?;
         let windowed = self.bind_evaluation(data, &matched)?;
-        self.run_evaluation(data.rows() as u32, windowed.as_ref()).await
+        self.run_evaluation(data.rows() as u32, windowed.as_ref(), &Fit::default()).await
     }
 
     /// Uploads evaluation data. If they do not fit as a whole, returns them for upload window by window.
@@ -99,7 +100,7 @@ impl Trainer {
         matched: &'a Matched,
     ) -> Result<Option<Windowed<'a>>> {
         let mut executor = self.evaluation_executor(data.rows() as u32)?;
-        let windows = self.windows(data, matched, executor.plan().batch)?;
+        let windows = self.windows(data, matched, executor.plan().batch_rows())?;
         let infos = data.infos(matched, false);
         self.evaluated = self.totals_of(&infos, &data.ignored_labels(matched));
         if windows.is_none() {
@@ -134,10 +135,11 @@ impl Trainer {
     /// The evaluation executor for a data set of `rows` rows; the data are not yet bound.
     fn evaluation_executor(&mut self, rows: u32) -> Result<Executor> {
         let batch = rows.min(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
+        let batch = batch.next_multiple_of(self.share.unwrap_or_default().all);
         match self.evaluation.take() {
-            Some(executor) if executor.plan().batch == batch => Ok(executor),
+            Some(executor) if executor.plan().batch_rows() == batch => Ok(executor),
             _ => {
-                let plan = Plan::evaluation(&self.network, self.losses.clone(), batch)?;
+                let plan = Plan::evaluation_of(&self.network, self.losses.clone(), batch, self.share)?;
                 self.device.executor(plan, &[(Role::Parameters, self.evaluated_weights())])
             }
         }
@@ -152,7 +154,12 @@ impl Trainer {
         Ok(())
     }
 
-    pub(super) async fn run_evaluation(&mut self, rows: u32, windowed: Option<&Windowed<'_>>) -> Result<Measured> {
+    pub(super) async fn run_evaluation(
+        &mut self,
+        rows: u32,
+        windowed: Option<&Windowed<'_>>,
+        fit: &Fit<'_>,
+    ) -> Result<Measured> {
         self.evaluated_model().await?;
         let windows = windowed.map_or(Windows { rows, window: rows }, |windowed| windowed.windows);
         let mut metrics = None;
@@ -161,7 +168,7 @@ impl Trainer {
                 self.bind_evaluation_window(windowed, window)?;
             }
             let executor = self.evaluation.as_ref().expect("bind_evaluation() comes first");
-            let steps = windows.rows_of(window).div_ceil(executor.plan().batch);
+            let steps = windows.rows_of(window).div_ceil(executor.plan().batch_rows());
             // An evaluation reports no progress, so it uses the fewest submissions.
             let mut sizing = Sizing::up_to(executor.most_steps().min(steps));
             let mut done = 0;
@@ -169,8 +176,13 @@ impl Trainer {
                 let now = sizing.steps().min(steps - done);
                 let (first, last) = (window == 0 && done == 0, window + 1 == windows.count() && done + now == steps);
                 let clock = Clock::start();
-                let run = Run { steps: now, clear: first, report: last };
+                let run = Run { steps: now, clear: first, report: last && fit.ranks.is_none() };
                 metrics = executor.submit(run, None).await?.finish().await?;
+                if let Some(ranks) = fit.ranks.filter(|_| last) {
+                    self.gather_metrics(executor, ranks).await?;
+                    let report = Run { report: true, ..Run::default() };
+                    metrics = executor.submit(report, None).await?.finish().await?;
+                }
                 sizing.measure(clock.seconds(), now);
                 done += now;
             }

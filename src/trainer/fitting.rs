@@ -16,7 +16,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::executor::{Run, Storage, Submission};
 use crate::fit::{Control, Event, Fit};
-use crate::history::{Best, Epoch, Evaluation, History, OutputEpoch, OutputHistory};
+use crate::history::{Epoch, History, OutputEpoch, OutputHistory};
 use crate::network::TensorSpec;
 use crate::plan::{Plan, Role, RowMetrics};
 use crate::submission_limits::Sizing;
@@ -75,6 +75,22 @@ impl Trainer {
     ) -> Result<History> {
         let train = train.into();
         fit.check()?;
+        let mut progress = |event| progress(event).into();
+        let Some(ranks) = fit.ranks else { return self.fit_share(train, fit, &mut progress).await };
+        self.join(ranks, &train, &fit).await?;
+        let fitted = self.fit_share(train, fit, &mut progress).await;
+        // Whatever follows outside of this call treats whole batches.
+        self.set_share(self.config.share())?;
+        fitted
+    }
+
+    /// [`fit`](Self::fit) on this rank's share of every batch.
+    async fn fit_share(
+        &mut self,
+        train: Cow<'_, Dataset>,
+        fit: Fit<'_>,
+        progress: &mut impl FnMut(Event) -> Control,
+    ) -> Result<History> {
         let matched = self.matched(&train)?;
         let validation = fit.validation.map(|data| Ok((data, self.matched(data)?))).transpose()?;
         let rows = train.rows() as u32;
@@ -135,7 +151,7 @@ impl Trainer {
             if let Some(windowed) = data.train.as_ref().filter(|_| i > 0) {
                 self.bind_window(windowed, 0)?;
             }
-            match self.run_epoch(&data, next, &fit, &mut |event| progress(event).into()).await {
+            match self.run_epoch(&data, next, &fit, progress).await {
                 Ok(true) => break,
                 Ok(false) => next = 0,
                 Err(error @ (Error::NonFiniteLoss { .. } | Error::NonFiniteParameter { .. })) => {
@@ -188,9 +204,9 @@ impl Trainer {
         let (validation, measured) = match fit.validation {
             Some(validation) => {
                 let rows = validation.rows() as u32;
-                (Some(self.run_evaluation(rows, data.evaluated.as_ref()).await?), None)
+                (Some(self.run_evaluation(rows, data.evaluated.as_ref(), fit).await?), None)
             }
-            None if fit.measures() => (None, Some(self.run_evaluation(data.rows, data.evaluated.as_ref()).await?)),
+            None if fit.measures() => (None, Some(self.run_evaluation(data.rows, data.evaluated.as_ref(), fit).await?)),
             None => (None, None),
         };
         self.progress.updates += (steps - before.0).div_ceil(self.config.accumulate);
@@ -208,7 +224,7 @@ impl Trainer {
         let report = Epoch { epoch, train: trained.all, validation, measured, steps, learning_rate, seconds };
         self.progress.history.epochs.push(report);
         stop |= self.watch(&report, fit)?;
-        stop |= self.apply_control(progress(Event::Epoch(report)))?;
+        stop |= self.apply_control(progress(Event::Epoch(report)), fit)?;
         self.checkpoint(fit).await?;
         Ok(stop)
     }
@@ -228,86 +244,13 @@ impl Trainer {
         }
     }
 
-    /// Applies a callback's answer. Returns whether to stop.
-    fn apply_control(&mut self, control: Control) -> Result<bool> {
+    /// Applies a callback's answer, as all ranks agree on it. Returns whether to stop.
+    fn apply_control(&mut self, control: Control, fit: &Fit<'_>) -> Result<bool> {
+        let control = self.agreed(fit, control)?;
         if let Control::RateScale(scale) = control {
             self.set_rate_scale(scale)?;
         }
         Ok(control == Control::Stop)
-    }
-
-    /// Applies the schedule's plateau rule and early stopping after an epoch. Returns whether to stop.
-    fn watch(&mut self, epoch: &Epoch, fit: &Fit<'_>) -> Result<bool> {
-        if let Some(plateau) = self.config.schedule.plateau().copied() {
-            let watch = &mut self.progress.plateau;
-            if !watch.improves(plateau.monitor, epoch, plateau.min_delta) && watch.waited > plateau.patience {
-                watch.waited = 0;
-                let scale = self.rate_scale();
-                self.set_rate_scale((scale * plateau.factor).max(plateau.floor).min(scale))?;
-            }
-        }
-        let Some(stopping) = fit.early_stopping else { return Ok(false) };
-        let watch = &mut self.progress.stopping;
-        let improves = watch.improves(stopping.monitor, epoch, stopping.min_delta);
-        let over = watch.is_over(stopping.patience);
-        let evaluation = match epoch.measured {
-            Some(measured) => self.is_better(measured, fit).then_some(measured),
-            None => epoch.validation.filter(|_| improves),
-        };
-        if let Some(evaluation) = evaluation.filter(|_| stopping.restore_best) {
-            let validation = fit.validation.is_some();
-            self.keep_best(Best { epoch: epoch.epoch, evaluation, validation })?;
-        }
-        Ok(over)
-    }
-
-    /// Whether the current weights were measured to be better than the best ones.
-    fn is_better(&self, measured: Evaluation, fit: &Fit<'_>) -> bool {
-        let Some(stopping) = fit.early_stopping else { return false };
-        let badness = |evaluation: &Evaluation| stopping.monitor.badness(evaluation);
-        self.progress.best.is_none_or(|best| badness(&measured) < badness(&best.evaluation))
-    }
-
-    /// Keeps the current weights as the best ones. They are known to be finite.
-    fn keep_best(&mut self, best: Best) -> Result<()> {
-        let kept = match self.best.take() {
-            Some(kept) => kept,
-            None => self.device.upload("the best weights", &vec![0; self.network.parameter_words() as usize * 4])?,
-        };
-        self.device.copy(&self.evaluated_weights(), &kept)?;
-        self.best = Some(kept);
-        self.progress.best = Some(best);
-        Ok(())
-    }
-
-    /// Evaluates the initial weights if they can be the best ones. A resumed run already has this value.
-    async fn measure_start(&mut self, data: &Data<'_>, fit: &Fit<'_>) -> Result<()> {
-        let of_the_same = |best: Best| best.validation == fit.validation.is_some();
-        if fit.restores() && self.best.is_some() && self.progress.best.is_some_and(of_the_same) {
-            return Ok(());
-        }
-        self.progress.best = None;
-        if fit.measures() {
-            // The stored best weights are from another run, or from a file without their evaluation.
-            self.best = None;
-            let evaluation = self.run_evaluation(data.rows, data.evaluated.as_ref()).await?.all;
-            if evaluation.loss.is_finite() {
-                self.keep_best(Best { epoch: self.epochs(), evaluation, validation: false })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// After a stop within an epoch: if the current weights are the best, older ones do not replace them.
-    async fn measure_stop(&mut self, data: &Data<'_>, fit: &Fit<'_>) -> Result<()> {
-        if fit.measures() {
-            let evaluation = self.run_evaluation(data.rows, data.evaluated.as_ref()).await?.all;
-            if evaluation.loss.is_finite() && self.is_better(evaluation, fit) {
-                self.best = None;
-                self.progress.best = Some(Best { epoch: self.epochs(), evaluation, validation: false });
-            }
-        }
-        Ok(())
     }
 
     /// Returns an error if weights or moments are not finite, even if all losses are finite.
@@ -317,7 +260,7 @@ impl Trainer {
         self.device.write(&totals, 0, bytemuck::bytes_of(&RowMetrics::default()))?;
         finite.submit(Run { steps: 1, ..Run::default() }, None).await?;
         let words = self.device.read(&totals, size_of::<RowMetrics>() / 4).await?;
-        check_finite(epoch, Some(&RowMetrics::of_totals(&words)))
+        self.check_totals(epoch, Some(&RowMetrics::of_totals(&words)))
     }
 
     /// Makes the executor that finds weights and moments that are not finite.
@@ -357,8 +300,13 @@ impl Trainer {
             Some(_) => each.max(report_every).min(self.training.most_steps()),
             None => each,
         };
+        // With slices, no submission ends within an update.
+        let unit = self.unit();
+        let whole = |n: u32| n.checked_next_multiple_of(unit).unwrap_or(u32::MAX);
+        let (each, report_every, save) = (whole(each), whole(report_every), whole(save));
+        let first = if unit > 1 { before.0 } else { 0 };
         // Steps from `from` to the next multiple of `n`.
-        let until = |n: u32, from: u32| n - from % n;
+        let until = |n: u32, from: u32| n - (from - first) % n;
         let mut sizing = Sizing::up_to(each);
         let mut since_last = Clock::start();
         let mut pending = VecDeque::<(u32, u32, Clock, Submission)>::new();
@@ -370,7 +318,7 @@ impl Trainer {
             // The first step is submitted alone, so that its end can be reported. No steps run ahead of a checkpoint.
             // On the CPU in a browser, submissions do not overlap, so that a stop takes effect.
             let alone = !self.warm || cfg!(target_family = "wasm") && matches!(self.device, Device::Cpu);
-            let behind = if alone { 0 } else { sizing.pending() };
+            let behind = if alone || fit.ranks.is_some() { 0 } else { sizing.pending() };
             let next_window = submitted < steps && submitted == end_of(window, self.config.batch);
             let pause = (submitted.is_multiple_of(save) || next_window) && !pending.is_empty();
             if submitted == steps || stop || pause || pending.len() > behind {
@@ -382,7 +330,7 @@ impl Trainer {
                     sizing.measure(clock.seconds().min(since_last.seconds()), now);
                 }
                 since_last = Clock::start();
-                check_finite(epoch, metrics.as_deref())?;
+                self.check_totals(epoch, metrics.as_deref())?;
                 last = None;
                 if let Some(metrics) = metrics {
                     let since = (done - before.0).saturating_mul(self.config.batch);
@@ -395,7 +343,7 @@ impl Trainer {
                 // A submission that was shortened for a checkpoint or a window is not reported.
                 if fit.every.is_none() || first_of_all || done.is_multiple_of(report_every) || done == steps {
                     let train = last.as_ref().map(|last| last.all);
-                    stop |= self.apply_control(progress(Event::Steps { epoch, done, steps, train }))?;
+                    stop |= self.apply_control(progress(Event::Steps { epoch, done, steps, train }), fit)?;
                 }
                 if done.is_multiple_of(save) && done < steps {
                     self.checkpoint(fit).await?;
@@ -406,7 +354,12 @@ impl Trainer {
             } else {
                 let left = (steps - submitted).min(until(report_every, submitted)).min(until(save, submitted));
                 let left = left.min(end_of(window, self.config.batch) - submitted);
-                let now = if self.warm { sizing.steps().min(left) } else { 1 };
+                // Ranks must agree on where submissions end, whatever time their steps take.
+                let now = match (self.warm, fit.ranks) {
+                    (false, _) => unit.min(left),
+                    (true, None) => sizing.steps().next_multiple_of(unit).min(left),
+                    (true, Some(_)) => each.min(left),
+                };
                 let clear = submitted == 0;
                 submitted += now;
                 // A checkpoint also reads whether the loss is finite.
@@ -416,7 +369,7 @@ impl Trainer {
                 // The last step's weights are saved. A finite loss does not show that they are finite.
                 let check = self.finite.as_ref().filter(|_| submitted == steps || submitted.is_multiple_of(save));
                 let clock = Clock::start();
-                let submission = self.training.submit(Run { steps: now, clear, report }, check).await?;
+                let submission = self.submit(Run { steps: now, clear, report }, check, fit).await?;
                 pending.push_back((submitted, now, clock, submission));
                 // If this call ends here for any reason, the epoch is cut short.
                 self.progress.cut = Some(Cut { ignores: self.totals.ignores(), ..data.cut(submitted, before) });
@@ -430,20 +383,23 @@ impl Trainer {
         Ok((last.map(|last| (last, rate_scale)), stop))
     }
 
+    /// Returns an error if a loss, a weight or a moment is not finite.
+    fn check_totals(&self, epoch: u32, totals: Option<&[RowMetrics]>) -> Result<()> {
+        match totals.map_or(0, non_finite_step) {
+            0 => Ok(()),
+            // The cursor counts slices.
+            step => Err(Error::NonFiniteLoss { epoch, step: step.div_ceil(self.config.slices.unwrap_or(1)) }),
+        }
+    }
+
     async fn checkpoint(&self, fit: &Fit<'_>) -> Result<()> {
         #[cfg(all(feature = "files", not(target_family = "wasm")))]
         if let Some(checkpoint) = fit.checkpoint {
-            return self.save_async(checkpoint.path).await;
+            let Some(ranks) = fit.ranks else { return self.save_async(checkpoint.path).await };
+            let saved = if ranks.rank() == 0 { self.save_async(checkpoint.path).await } else { Ok(()) };
+            return crate::ranks::agree(ranks, saved);
         }
         let _ = fit;
         Ok(())
-    }
-}
-
-/// Returns an error if a loss, a weight or a moment is not finite.
-fn check_finite(epoch: u32, totals: Option<&[RowMetrics]>) -> Result<()> {
-    match totals.map_or(0, non_finite_step) {
-        0 => Ok(()),
-        step => Err(Error::NonFiniteLoss { epoch, step }),
     }
 }

@@ -1,6 +1,7 @@
 //! Training: a network, a loss and an optimizer on a device.
 
 mod averages;
+mod best_weights;
 mod chain;
 mod compiling;
 mod data_windows;
@@ -8,6 +9,7 @@ mod evaluating;
 mod fitting;
 mod frame_budget;
 mod loss_totals;
+mod parallel;
 mod profiling;
 mod progress;
 mod snapshots;
@@ -32,6 +34,7 @@ use crate::network::Network;
 use crate::optimizer::{Optimizer, option};
 use crate::output_losses::Losses;
 use crate::plan::{DataInfo, Plan, Role, StepState};
+use crate::slices::Share;
 use chain::Order;
 pub use chain::{Chain, ChainRows, NetworkGradientRows};
 pub use frame_budget::Frame;
@@ -68,6 +71,8 @@ pub struct Trainer {
     pub(crate) config: TrainerConfig,
     pub(crate) parameters: Storage,
     pub(crate) training: Executor,
+    /// The slices of each batch that `training` and `evaluation` compute. `None` if batches have no slices.
+    pub(crate) share: Option<Share>,
     evaluation: Option<Executor>,
     /// Finds weights and moments that are not finite: see [`Plan::finite`]. Made by the first `fit`.
     finite: Option<Executor>,
@@ -155,6 +160,7 @@ impl Trainer {
             evaluated: Totals::new(network, &of_outputs, &[], &[]),
             of_outputs,
             optimizer,
+            share: config.share(),
             config,
             parameters,
             training,

@@ -76,7 +76,8 @@ impl Trainer {
     pub fn steps_at_snapshot(&self) -> Option<u32> {
         let snapshot = self.taken();
         let (_, words) = snapshot.as_ref()?.parts.iter().find(|(role, _)| *role == Role::Step)?;
-        Some(bytemuck::pod_read_unaligned::<StepState>(bytemuck::cast_slice(words)).step)
+        let step = bytemuck::pod_read_unaligned::<StepState>(bytemuck::cast_slice(words)).step;
+        Some(step / self.config.slices.unwrap_or(1))
     }
 
     /// The last snapshot. It is locked while the guard lives.
@@ -167,6 +168,14 @@ impl Trainer {
             }
             Role::AccumulatedGradients => check("accumulated gradients", words),
             _ => check("", words),
+        }
+    }
+
+    /// Makes the cursor of a rank the same as that of a process that computes all slices. Its batch has ended.
+    pub(crate) fn normalise(&self, role: Role, words: &mut [u32]) {
+        if let (Role::Step, Some(slices)) = (role, self.config.slices) {
+            let state: &mut StepState = &mut bytemuck::cast_slice_mut(words)[0];
+            (state.step, state.rows) = (state.step.next_multiple_of(slices), 0);
         }
     }
 

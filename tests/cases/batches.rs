@@ -221,18 +221,21 @@ fn check_next_batch(
     rows: u32,
     shuffle: bool,
     start: StepState,
+    share: Share,
     accumulate: u32,
     schedule: Schedule,
 ) -> Result<()> {
     let (data, step, indices) = (tensor(0, DATA), tensor(1, STEP), tensor(2, batch));
-    let op = Op::NextBatch(NextBatch { data, step, indices, accumulate, learning_rate: 0.3, schedule });
+    let learning_rate = 0.3;
+    let op = Op::NextBatch(NextBatch { data, step, indices, share, accumulate, learning_rate, schedule });
     let buffers = [("data", DATA, Role::Data(0)), ("step", STEP, Role::Step), ("indices", batch, Role::Indices)];
     let mut lockstep = check.lockstep(single(&buffers, op))?;
     let info = DataInfo { rows, shuffle: shuffle.into(), seed_low: 77, seed_high: 5, ..DataInfo::default() };
     lockstep.set(BufferId(0), &[info])?;
     lockstep.set(BufferId(1), &[start])?;
-    for _ in 0..3 {
-        check.agree(&mut lockstep, &format!("next_batch {batch} of {rows}, {accumulate} an update, {schedule:?}"))?;
+    let what = format!("next_batch {batch} of {rows}, {accumulate} an update, {share:?}, {schedule:?}");
+    for _ in 0..3 * share.own {
+        check.agree(&mut lockstep, &what)?;
     }
     Ok(())
 }
@@ -252,9 +255,22 @@ pub fn next_batch_shuffles_as_the_reference_does(check: &mut Check) -> Result<()
         (5000, 12_003),
     ] {
         let constant = Schedule::constant();
-        check_next_batch(check, batch, rows, true, StepState::default(), 1, constant)?;
+        let whole = Share::default();
+        check_next_batch(check, batch, rows, true, StepState::default(), whole, 1, constant)?;
         let later = StepState { step: 9, epoch: 4, update: 3, batches: 2, update_rows: 50, ..StepState::default() };
-        check_next_batch(check, batch, rows, false, later, 4, constant)?;
+        check_next_batch(check, batch, rows, false, later, whole, 4, constant)?;
+    }
+    Ok(())
+}
+
+/// Whole batches in slices, and the slices of a rank. The last batch of an epoch has partial and empty slices.
+pub fn next_batch_numbers_the_slices_of_a_rank(check: &mut Check) -> Result<()> {
+    let constant = Schedule::constant();
+    let of_rank = Share { first: 3, own: 2, all: 6 };
+    for share in [Share { first: 0, own: 6, all: 6 }, of_rank, Share { first: 5, own: 1, all: 6 }] {
+        for (slice, rows, accumulate) in [(1, 15, 1), (4, 55, 2), (3, 18, 1), (5000, 70_000, 1)] {
+            check_next_batch(check, slice, rows, true, StepState::default(), share, accumulate, constant)?;
+        }
     }
     Ok(())
 }
@@ -266,7 +282,8 @@ pub fn a_chains_cursor_follows_the_reference(check: &mut Check) -> Result<()> {
     let schedule = Schedule::cosine(10, 0.1);
     for chain_pass in 0..3 {
         let (data, step, indices) = (tensor(0, DATA), tensor(1, STEP), tensor(2, batch));
-        let op = Op::NextBatch(NextBatch { data, step, indices, accumulate: 2, learning_rate: 0.3, schedule });
+        let (share, accumulate, learning_rate) = (Share::default(), 2, 0.3);
+        let op = Op::NextBatch(NextBatch { data, step, indices, share, accumulate, learning_rate, schedule });
         let buffers = [("data", DATA, Role::Data(0)), ("step", STEP, Role::Step), ("indices", batch, Role::Indices)];
         let mut lockstep = check.lockstep(single(&buffers, op))?;
         let info = DataInfo { rows: 16, chain: 3, chain_pass, ..DataInfo::default() };
@@ -313,14 +330,15 @@ pub fn schedules_follow_the_reference_at_every_stage(check: &mut Check) -> Resul
     for schedule in schedules {
         for update in [0, 1, 2, 3, 5, 6, 7, 8, 100, 250, 299, 300, 499, 500, 501, 900, 998, 999, 1000, 1001, 5000] {
             let start = StepState { step: update, update, due: 1, rate_scale: 0.7, ..StepState::default() };
-            check_next_batch(check, 1, 10, false, start, 1, schedule)?;
+            check_next_batch(check, 1, 10, false, start, Share::default(), 1, schedule)?;
         }
     }
     Ok(())
 }
 
 pub fn next_batch_of_the_largest_batch(check: &mut Check) -> Result<()> {
-    check_next_batch(check, LARGEST_BATCH, LARGEST_BATCH + 3, true, StepState::default(), 1, Schedule::constant())?;
+    let (start, share) = (StepState::default(), Share::default());
+    check_next_batch(check, LARGEST_BATCH, LARGEST_BATCH + 3, true, start, share, 1, Schedule::constant())?;
     Ok(())
 }
 

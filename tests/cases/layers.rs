@@ -242,8 +242,13 @@ pub fn batch_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
         let mut plan = single(&buffers, ChannelStatistics { x, step, positions, statistics }.into());
         let activation = if channels == 9 { Activation::Tanh } else { Activation::Identity };
         let fixed = BatchNormInput { gradient, x, scale, statistics, sums: None, step, positions, output, epsilon };
-        let steps: [Op; 5] = [
-            RunningStatistics { statistics, step, rows, positions, channels, running, momentum: 0.1 }.into(),
+        let of_update = false;
+        let of_batch =
+            RunningStatistics { statistics, step, rows, positions, channels, running, momentum: 0.1, of_update };
+        let steps: [Op; 6] = [
+            of_batch.clone().into(),
+            // A whole slice of 5 rows. The update is not due, or it is.
+            RunningStatistics { of_update: true, rows: 5, ..of_batch }.into(),
             BatchNormForward { x, scale, shift, statistics, y, epsilon, activation }.into(),
             BatchNormParameters { gradient, x, statistics, scale_gradient, shift_gradient, sums, epsilon }.into(),
             fixed.clone().into(),

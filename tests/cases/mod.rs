@@ -46,6 +46,7 @@ pub const CASES: &[Case] = &{
     }
     [
         case!(next_batch_shuffles_as_the_reference_does, "next_batch"),
+        case!(next_batch_numbers_the_slices_of_a_rank, "next_batch"),
         case!(next_batch_of_the_largest_batch, "next_batch"),
         case!(a_chains_cursor_follows_the_reference, "next_batch"),
         case!(schedules_follow_the_reference_at_every_stage, "next_batch"),
@@ -109,6 +110,7 @@ pub const CASES: &[Case] = &{
         case!(updates_average_weights, "update"),
         case!(updates_decay_weights_by_an_amount, "update"),
         case!(gradients_of_several_batches_accumulate, "accumulate"),
+        case!(slices_are_summed_in_their_order, "sum_slices" "combine_slices"),
         case!(a_norm_has_a_limit, "sum_squares"),
         case!(a_norm_beyond_f32_has_a_limit, "sum_squares"),
         case!(every_optimizer_updates_at_awkward_lengths, "update"),

@@ -223,6 +223,35 @@ pub fn gradients_of_several_batches_accumulate(check: &mut Check) -> Result<()> 
     Ok(())
 }
 
+/// The slices of a whole batch, and those of a rank. Sums that another rank needs stay apart.
+pub fn slices_are_summed_in_their_order(check: &mut Check) -> Result<()> {
+    let shares = [(0, 1, 1), (0, 12, 12), (6, 6, 12), (4, 4, 12), (3, 3, 12), (5, 1, 6), (0, 5, 5)];
+    for (first, own, all) in shares {
+        let share = Share { first, own, all };
+        for (len, batches, due, mean) in [(64, 1, 1, true), (320, 3, 0, true), (64 * 65, 2, 1, false)] {
+            let (gradients, sums, step) = (tensor(0, len), tensor(1, [own, len]), tensor(2, STEP));
+            let buffers =
+                [("g", len, Role::Gradients), ("sums", own * len, Role::SliceSums), ("step", STEP, Role::Step)];
+            let mut plan = single(&buffers, SumSlices { gradients, step, sums, share, mean }.into());
+            let half = sums.range(1, 0..len / 2);
+            plan.step.push(CombineSlices { step, sums: half, share, mean: false }.into());
+            let total = sums.range(0, 0..1);
+            plan.step.push(CombineSlices { step, sums: total, share: Share::default(), mean: true }.into());
+            let mut lockstep = check.lockstep(plan)?;
+            let mut random = Random(u64::from(len + own));
+            lockstep.set(BufferId(0), &random.f32s(len as usize))?;
+            lockstep.set(BufferId(1), &random.f32s((own * len) as usize))?;
+            for rows in [0, 7] {
+                let step = 5 * all + first + own;
+                let state = StepState { step, rows, update_rows: 19, batches, due, ..StepState::default() };
+                lockstep.set(BufferId(2), &[state])?;
+                check.agree(&mut lockstep, &format!("{share:?} of {len}, batch {batches}, {rows} rows, due {due}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 pub fn a_norm_has_a_limit(check: &mut Check) -> Result<()> {
     for (len, limit) in [(64, 1.0), (320, 100.0), (1757 * 64, 1.0)] {
         let (sums, scale) = (tensor(1, SUM_PARTS), tensor(2, 1));

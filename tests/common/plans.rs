@@ -121,6 +121,10 @@ pub fn plans() -> Vec<Plan> {
         let losses = Losses::from(Loss::MeanAbsoluteError).eikonal(0.25);
         Plan::training(network, losses, &sgd, &batches_of(12)).unwrap()
     };
+    let sliced = |network: &Network, batch, loss| {
+        let config = TrainerConfig { slices: Some(2), op_by_op: true, ..batches_of(batch) };
+        Plan::training(network, loss, &adam, &config).unwrap()
+    };
     // Kernels of a whole narrow network: an activation apart, and rows of outputs that are long and short.
     let narrow = |outputs| {
         let encoded = Network::input(5).encoding(Encoding::Frequency { frequencies: 3 }).dense(24, Activation::Relu);
@@ -151,6 +155,8 @@ pub fn plans() -> Vec<Plan> {
         Plan::forward(&pools, 2).unwrap(),
         Plan::training(&channels, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::training(&channels, Loss::MeanSquaredError, &sgd, &batches_of(4096)).unwrap(),
+        sliced(&channels, 12, Loss::MeanSquaredError),
+        sliced(&logits, 2 * 4097, Loss::SumOfSquares),
         Plan::training(&groups, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::averaged(&averaging).unwrap(),
         averaging,

@@ -21,7 +21,7 @@ fn batch_normalisation_its_gradients_and_its_running_statistics() {
     let ops: Vec<Op> = vec![
         BatchNormForward { x, scale, shift, statistics: running, y: evaluated, epsilon, activation }.into(),
         ChannelStatistics { x, step, positions, statistics }.into(),
-        RunningStatistics { statistics, step, rows, positions, channels, running, momentum }.into(),
+        RunningStatistics { statistics, step, rows, positions, channels, running, momentum, of_update: false }.into(),
         BatchNormForward { x, scale, shift, statistics, y, epsilon, activation }.into(),
         BatchNormParameters { gradient, x, statistics, scale_gradient, shift_gradient, sums, epsilon }.into(),
         BatchNormInput { gradient, x, scale, statistics, sums: Some(sums), step, positions, output: dx, epsilon }

@@ -80,7 +80,8 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
             data_rows: Uint,
             chain: Uint,
             gradients_of: Uint,
-            passes: Uint
+            passes: Uint,
+            batch_rows: Uint
         }),
         layout!(RowMetrics { loss: Float, correct: Uint, rows: Uint, non_finite_step: Uint }),
     ];

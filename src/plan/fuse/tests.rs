@@ -19,7 +19,7 @@ fn config() -> TrainerConfig {
 
 /// An unfused training plan, without ops whose results are unused.
 fn plain_of(network: &Network, loss: Loss, optimizer: impl Into<Optimizer>, config: &TrainerConfig) -> Plan {
-    let mut plan = Plan::plain_training(network, loss.into(), &optimizer.into(), config).unwrap().plan;
+    let mut plan = Plan::plain_training(network, loss.into(), &optimizer.into(), config, None).unwrap().plan;
     prune(&mut plan);
     plan
 }

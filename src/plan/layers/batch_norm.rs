@@ -22,7 +22,13 @@ pub(super) fn forward(at: &LayerContext, norm: BatchNorm, plan: &mut Builder) ->
             statistics = plan.buffer(&at.name("statistics"), shape, Role::Statistics)?;
             let (positions, channels) = (x.rows() / plan.batch, x.columns());
             plan.push(ChannelStatistics { x, step, positions, statistics });
-            plan.push(RunningStatistics { statistics, step, rows: x.rows(), positions, channels, running, momentum });
+            let (rows, of_update) = (x.rows(), false);
+            let update =
+                RunningStatistics { statistics, step, rows, positions, channels, running, momentum, of_update };
+            match plan.share {
+                None => plan.push(update),
+                Some(_) => plan.sum_statistics(update)?,
+            }
         }
         kept = vec![statistics, step];
     }
