@@ -230,7 +230,7 @@ pub use output_losses::Losses;
 pub use plan::{Cost, Plan, Work};
 pub use predictor::Predictor;
 pub use profile::{OpProfile, Profile};
-pub use ranks::{LocalRank, Ranks};
+pub use ranks::{LocalRank, Ranks, SumOverRanks};
 pub use schedule::{Plateau, Schedule, StepDecay};
 pub use scores::{Scores, psnr, ssim};
 pub use shape::Shape;

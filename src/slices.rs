@@ -65,13 +65,13 @@ fn levels(all: u32) -> impl Iterator<Item = u32> {
 }
 
 /// Adds the sums of all ranks: `sums[i]` holds the sum of the slices from `firsts[i]` on. The result is in `sums[0]`.
-pub(crate) fn add_in_order(slices: u32, firsts: &[u32], sums: &mut [Vec<f32>]) {
+pub(crate) fn add_in_order(slices: u32, firsts: &[u32], sums: &mut [&mut [f32]]) {
     let at = |slice: u32| firsts.binary_search(&slice).ok();
     for (slice, other) in Share::whole(slices).additions() {
         // A sum that is missing is part of another one: a rank has added it.
         let (Some(to), Some(from)) = (at(slice), at(other)) else { continue };
         let (before, after) = sums.split_at_mut(from);
-        for (sum, addend) in before[to].iter_mut().zip(&after[0]) {
+        for (sum, addend) in before[to].iter_mut().zip(after[0].iter()) {
             *sum += addend;
         }
     }
@@ -94,7 +94,8 @@ mod tests {
             firsts.extend(share.sums());
             sums.extend(share.sums().iter().map(|slice| vec![own[(slice - share.first) as usize]]));
         }
-        add_in_order(slices, &firsts, &mut sums);
+        let mut views: Vec<&mut [f32]> = sums.iter_mut().map(Vec::as_mut_slice).collect();
+        add_in_order(slices, &firsts, &mut views);
         sums[0][0]
     }
 

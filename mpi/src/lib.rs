@@ -26,8 +26,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use mpi::Threading;
+use mpi::datatype::Equivalence;
 use mpi::environment::Universe;
-use mpi::point_to_point::{Destination, MatchedReceiveVec, Source};
+use mpi::point_to_point::{Destination, Source};
 use mpi::topology::{Communicator, SimpleCommunicator};
 use wgrad::{Gpu, Ranks, Result};
 
@@ -43,11 +44,12 @@ pub struct World {
     count: u32,
     local_rank: u32,
     timeout: Duration,
-    universe: Universe,
+    /// Ends MPI when it is dropped.
+    _universe: Universe,
 }
 
 // SAFETY: MPI is initialized for calls from any thread, one at a time. The mutex keeps them apart: every call goes
-// through it, except those of `universe`, which is only dropped.
+// through it, except the end of MPI when the world is dropped.
 unsafe impl Sync for World {}
 
 impl std::fmt::Debug for World {
@@ -73,7 +75,7 @@ pub fn run(
     let communicator = universe.world();
     let (rank, count) = (communicator.rank() as u32, communicator.size() as u32);
     let local_rank = communicator.split_shared(communicator.rank()).rank() as u32;
-    let world = World { communicator: Mutex::new(communicator), rank, count, local_rank, timeout, universe };
+    let world = World { communicator: Mutex::new(communicator), rank, count, local_rank, timeout, _universe: universe };
     if threading < Threading::Serialized {
         world.end_all("this MPI library does not support calls from several threads (MPI_THREAD_SERIALIZED)");
     }
@@ -108,46 +110,11 @@ impl World {
         self.communicator.lock().unwrap_or_else(std::sync::PoisonError::into_inner).abort(1)
     }
 
-    /// Sends a message to each rank, and receives one from each.
-    fn exchange<'a>(&self, messages: impl Fn(usize) -> &'a [u32] + Copy) -> Vec<Vec<u32>> {
-        let world = self.communicator.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (own, count) = (self.rank as usize, self.count as usize);
-        let mut received: Vec<Option<Vec<u32>>> = vec![None; count];
-        received[own] = Some(messages(own).to_vec());
-        let mut waiting = Waiting::start();
-        let late = |rank: usize| -> ! {
-            let reason = format!("rank {rank}: did not answer within {:?}", self.timeout);
-            eprintln!("error on rank {} of {count}: {reason}", self.rank);
-            world.abort(1)
-        };
-        mpi::request::scope(|scope| {
-            let others = (1..count).map(|step| (own + step) % count);
-            let send = |rank: usize| {
-                world.process_at_rank(rank as i32).immediate_send(scope, messages(rank))
-            };
-            let mut sends: Vec<_> = others.map(|rank| (rank, send(rank))).collect();
-            while let Some(missing) = received.iter().position(Option::is_none) {
-                let mut came = false;
-                for (rank, slot) in received.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
-                    if let Some(message) = world.process_at_rank(rank as i32).immediate_matched_probe() {
-                        *slot = Some(message.matched_receive_vec().0);
-                        came = true;
-                    }
-                }
-                if !came && waiting.is_over(self.timeout) {
-                    late(missing);
-                }
-            }
-            while let Some((rank, send)) = sends.pop() {
-                if let Err(send) = send.test() {
-                    sends.push((rank, send));
-                    if waiting.is_over(self.timeout) {
-                        late(rank);
-                    }
-                }
-            }
-        });
-        received.into_iter().flatten().collect()
+    /// Ends all ranks, because this one has waited too long for another one.
+    fn end_late(&self, world: &SimpleCommunicator, rank: usize) -> ! {
+        let (own, count) = (self.rank, self.count);
+        eprintln!("error on rank {own} of {count}: rank {rank}: did not answer within {:?}", self.timeout);
+        world.abort(1)
     }
 }
 
@@ -160,12 +127,44 @@ impl Ranks for World {
         self.count
     }
 
-    fn exchange(&self, messages: Vec<Vec<u32>>) -> Result<Vec<Vec<u32>>> {
-        Ok(self.exchange(|rank| &messages[rank]))
-    }
-
-    fn gather(&self, message: Vec<u32>) -> Result<Vec<Vec<u32>>> {
-        Ok(self.exchange(|_| &message))
+    fn exchange(&self, messages: &[&[u32]], received: &mut Vec<Vec<u32>>) -> Result<()> {
+        let world = self.communicator.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (own, count) = (self.rank as usize, self.count as usize);
+        received.resize(count, Vec::new());
+        received[own].clear();
+        received[own].extend_from_slice(messages[own]);
+        let others = (1..count).map(|step| (own + step) % count);
+        let process = |rank: usize| world.process_at_rank(rank as i32);
+        let mut waiting = Waiting::start();
+        mpi::request::scope(|scope| {
+            let sends = others.clone().map(|rank| (rank, process(rank).immediate_send(scope, messages[rank])));
+            let mut sends: Vec<_> = sends.collect();
+            let mut missing: Vec<usize> = others.collect();
+            while let Some(&first) = missing.first() {
+                let before = missing.len();
+                missing.retain(|&rank| match process(rank).immediate_matched_probe() {
+                    Some((message, status)) => {
+                        let words = status.count(u32::equivalent_datatype()) as usize;
+                        received[rank].resize(words, 0);
+                        message.matched_receive_into(&mut received[rank][..]);
+                        false
+                    }
+                    None => true,
+                });
+                if missing.len() == before && waiting.is_over(self.timeout) {
+                    self.end_late(&world, first);
+                }
+            }
+            while let Some((rank, send)) = sends.pop() {
+                if let Err(send) = send.test() {
+                    sends.push((rank, send));
+                    if waiting.is_over(self.timeout) {
+                        self.end_late(&world, rank);
+                    }
+                }
+            }
+        });
+        Ok(())
     }
 }
 
@@ -174,8 +173,10 @@ struct Waiting {
     start: Instant,
 }
 
-/// A rank first asks without a pause. A message from a rank that is as fast arrives within this time.
-const EAGER: Duration = Duration::from_millis(2);
+/// A rank first asks without a pause: a message of some megabytes takes about this long. Then it lets others run, and at
+/// last it sleeps between two questions. Several ranks may share a core with each other and with a software adapter.
+const EAGER: Duration = Duration::from_micros(500);
+const PATIENT: Duration = Duration::from_millis(5);
 
 impl Waiting {
     fn start() -> Self {
@@ -185,8 +186,8 @@ impl Waiting {
     /// Pauses. Returns whether the wait was longer than the timeout.
     fn is_over(&mut self, timeout: Duration) -> bool {
         match self.start.elapsed() {
-            // Several ranks may share a core with each other and with a software adapter.
-            waited if waited < EAGER => std::thread::yield_now(),
+            waited if waited < EAGER => std::hint::spin_loop(),
+            waited if waited < PATIENT => std::thread::yield_now(),
             _ => std::thread::sleep(Duration::from_micros(50)),
         }
         self.start.elapsed() > timeout

@@ -133,15 +133,15 @@ impl NextBatch {
         // place.
         let lost = goes_on && data.chain != 0 && state.chain > 1 && state.passes == 0;
         let (epoch, position) = match goes_on {
-            true if lost && state.position == 0 => (state.epoch - 1, data.rows - state.rows),
-            true if lost => (state.epoch, state.position - state.rows),
+            true if lost && state.position == 0 => (state.epoch - 1, data.rows - state.batch_rows),
+            true if lost => (state.epoch, state.position - state.batch_rows),
             true => (state.epoch, state.position),
             false => (state.epoch + u32::from(state.position != 0), 0),
         };
         let rows = most_rows.min(data.rows - position);
         let ends = position + rows == data.rows;
         if lost {
-            (state.batches, state.update_rows, state.due) = (state.batches - 1, state.update_rows - state.rows, 0);
+            (state.batches, state.update_rows, state.due) = (state.batches - 1, state.update_rows - state.batch_rows, 0);
         }
         let begins_update = !goes_on || state.due != 0;
         state.batch_rows = rows;

@@ -93,11 +93,11 @@ impl Ranks for LocalRank {
         lock(&self.shared.state).sent.len() as u32
     }
 
-    fn exchange(&self, messages: Vec<Vec<u32>>) -> Result<Vec<Vec<u32>>> {
+    fn exchange(&self, messages: &[&[u32]], received: &mut Vec<Vec<u32>>) -> Result<()> {
         let own = self.rank as usize;
         // The messages of the exchange before have all been taken.
         let mut state = self.wait(|state| state.taken.iter().position(|taken| !taken).map(|rank| rank as u32))?;
-        state.sent[own] = Some(messages);
+        state.sent[own] = Some(messages.iter().map(|message| message.to_vec()).collect());
         drop(state);
         self.shared.changed.notify_all();
         let mut state = self.wait(|state| state.sent.iter().position(Option::is_none).map(|rank| rank as u32))?;
@@ -105,14 +105,15 @@ impl Ranks for LocalRank {
             state.taken.fill(false);
         }
         let take = |messages: &mut Option<Vec<Vec<u32>>>| messages.as_mut().map(|all| std::mem::take(&mut all[own]));
-        let received = state.sent.iter_mut().filter_map(take).collect();
+        received.clear();
+        received.extend(state.sent.iter_mut().filter_map(take));
         state.taken[own] = true;
         if state.taken.iter().all(|taken| *taken) {
             state.sent.fill(None);
         }
         drop(state);
         self.shared.changed.notify_all();
-        Ok(received)
+        Ok(())
     }
 }
 
@@ -134,14 +135,16 @@ mod tests {
         std::thread::scope(|scope| {
             for rank in LocalRank::all(3, SOON) {
                 scope.spawn(move || {
+                    let mut received = Vec::new();
                     for round in 0..50 {
                         let own = rank.rank();
                         let message = |to: u32| vec![round * 100 + own * 10 + to; (own + to) as usize];
-                        let received = rank.exchange((0..3).map(message).collect()).unwrap();
-                        for (from, words) in (0..).zip(received) {
-                            assert_eq!(words, vec![round * 100 + from * 10 + own; (from + own) as usize]);
+                        let messages = [0, 1, 2].map(message);
+                        rank.exchange(&messages.each_ref().map(Vec::as_slice), &mut received).unwrap();
+                        for (from, words) in (0..).zip(&received) {
+                            assert_eq!(*words, vec![round * 100 + from * 10 + own; (from + own) as usize]);
                         }
-                        let gathered = rank.gather(vec![own; own as usize]).unwrap();
+                        let gathered = rank.gather(&vec![own; own as usize]).unwrap();
                         assert_eq!(gathered, [vec![], vec![1], vec![2, 2]]);
                     }
                 });
@@ -153,10 +156,10 @@ mod tests {
     fn a_rank_that_ends_or_hangs_is_named() {
         let mut ranks = LocalRank::all(3, SOON);
         drop(ranks.remove(1));
-        let error = ranks[0].gather(vec![]).unwrap_err().to_string();
+        let error = ranks[0].gather(&[]).unwrap_err().to_string();
         assert_eq!(error, "rank 1: has ended");
         let ranks = LocalRank::all(2, Duration::from_millis(10));
-        let error = ranks[0].gather(vec![]).unwrap_err().to_string();
+        let error = ranks[0].gather(&[]).unwrap_err().to_string();
         assert_eq!(error, "rank 1: did not answer within 10ms");
     }
 }

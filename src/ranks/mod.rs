@@ -30,19 +30,21 @@ pub trait Ranks: Debug + Sync {
     /// The number of ranks.
     fn count(&self) -> u32;
 
-    /// Sends message number i to rank i. Returns the messages to this rank, in the order of their senders. Messages
-    /// may have different lengths.
+    /// Sends message number i to rank i, and puts the message of rank i into `received[i]`. Its own message is copied.
+    /// Messages may have different lengths. `received` may hold earlier messages, whose memory is used again.
     ///
     /// # Errors
     /// [`Error::Rank`] for a rank that has ended or does not answer.
-    fn exchange(&self, messages: Vec<Vec<u32>>) -> Result<Vec<Vec<u32>>>;
+    fn exchange(&self, messages: &[&[u32]], received: &mut Vec<Vec<u32>>) -> Result<()>;
 
     /// Sends a message to all ranks. Returns the messages of all ranks, in their order.
     ///
     /// # Errors
     /// As [`exchange`](Self::exchange).
-    fn gather(&self, message: Vec<u32>) -> Result<Vec<Vec<u32>>> {
-        self.exchange(vec![message; self.count() as usize])
+    fn gather(&self, message: &[u32]) -> Result<Vec<Vec<u32>>> {
+        let mut received = Vec::new();
+        self.exchange(&vec![message; self.count() as usize], &mut received)?;
+        Ok(received)
     }
 }
 
@@ -60,34 +62,67 @@ pub(crate) fn share_of(ranks: &dyn Ranks, slices: Option<u32>) -> Result<Option<
     }
 }
 
-/// The sum of the slices of all ranks, from those sums that this rank has left: see [`Share::sums`].
-///
-/// Each rank adds one section of the numbers, in the fixed order, and sends the result to the others.
-pub(crate) fn sum(ranks: &dyn Ranks, slices: u32, own: &[Vec<u32>]) -> Result<Vec<u32>> {
-    let (count, words) = (ranks.count() as usize, own[0].len());
-    let each = words.div_ceil(count);
-    let section = |rank: usize| (rank * each).min(words)..((rank + 1) * each).min(words);
-    let messages = (0..count).map(|rank| own.iter().flat_map(|sum| &sum[section(rank)]).copied().collect());
-    let received = ranks.exchange(messages.collect())?;
-    let len = section(ranks.rank() as usize).len();
-    let (mut firsts, mut sums) = (Vec::new(), Vec::new());
-    for (rank, message) in (0..).zip(received) {
-        let of_rank = Share::of_rank(rank, ranks.count(), slices).sums();
-        check_words(rank, "gradients", message.len(), of_rank.len() * len)?;
-        // With no numbers there are no chunks either, and nothing to add.
-        sums.extend(message.chunks(len.max(1)).map(|words| bytemuck::cast_slice(words).to_vec()));
-        firsts.extend(of_rank);
+/// Adds values of all ranks in a fixed order. It keeps its memory for the next sum.
+#[derive(Debug, Default)]
+pub struct SumOverRanks {
+    messages: Vec<Vec<u32>>,
+    received: Vec<Vec<u32>>,
+    gathered: Vec<Vec<u32>>,
+    total: Vec<u32>,
+}
+
+impl SumOverRanks {
+    /// Adds the values of all ranks, element by element, in the order of a binary tree over the ranks. The result is
+    /// in `values`, on all ranks. They must have the same number of values.
+    ///
+    /// # Errors
+    /// [`Error::Rank`] for a rank that has ended, does not answer, or has another number of values.
+    pub fn sum(&mut self, ranks: &dyn Ranks, values: &mut [f32]) -> Result<()> {
+        let total = self.sum_slices(ranks, ranks.count(), &[bytemuck::cast_slice(values)])?;
+        values.copy_from_slice(bytemuck::cast_slice(total));
+        Ok(())
     }
-    if len > 0 {
-        add_in_order(slices, &firsts, &mut sums);
+
+    /// The sum of the slices of all ranks, from those sums that this rank has left: see [`Share::sums`].
+    ///
+    /// Each rank adds one section of the numbers, in the fixed order, and sends the result to the others.
+    pub(crate) fn sum_slices(&mut self, ranks: &dyn Ranks, slices: u32, own: &[&[u32]]) -> Result<&[u32]> {
+        let (count, words) = (ranks.count() as usize, own[0].len());
+        let each = words.div_ceil(count);
+        let section = |rank: usize| (rank * each).min(words)..((rank + 1) * each).min(words);
+        let messages: Vec<&[u32]> = match own {
+            [sum] => (0..count).map(|rank| &sum[section(rank)]).collect(),
+            _ => {
+                self.messages.resize(count, Vec::new());
+                for (rank, message) in self.messages.iter_mut().enumerate() {
+                    message.clear();
+                    own.iter().for_each(|sum| message.extend_from_slice(&sum[section(rank)]));
+                }
+                self.messages.iter().map(Vec::as_slice).collect()
+            }
+        };
+        ranks.exchange(&messages, &mut self.received)?;
+        let len = section(ranks.rank() as usize).len();
+        let (mut firsts, mut sums) = (Vec::new(), Vec::new());
+        for (rank, message) in (0..).zip(&mut self.received) {
+            let of_rank = Share::of_rank(rank, ranks.count(), slices).sums();
+            check_words(rank, "gradients", message.len(), of_rank.len() * len)?;
+            firsts.extend(of_rank);
+            // With no numbers there are no chunks either, and nothing to add.
+            sums.extend(message.chunks_mut(len.max(1)).map(bytemuck::cast_slice_mut::<u32, f32>));
+        }
+        if len > 0 {
+            add_in_order(slices, &firsts, &mut sums);
+        }
+        let total: &[u32] = sums.first().map_or(&[], |total| bytemuck::cast_slice(total));
+        ranks.exchange(&vec![total; count], &mut self.gathered)?;
+        self.total.clear();
+        for (rank, message) in self.gathered.iter().enumerate() {
+            check_words(rank as u32, "sums", message.len(), section(rank).len())?;
+            self.total.extend_from_slice(message);
+        }
+        Ok(&self.total)
     }
-    let total = sums.into_iter().next().unwrap_or_default();
-    let mut whole = Vec::with_capacity(words);
-    for (rank, message) in ranks.gather(bytemuck::cast_vec(total))?.into_iter().enumerate() {
-        check_words(rank as u32, "sums", message.len(), section(rank).len())?;
-        whole.extend(message);
-    }
-    Ok(whole)
 }
 
 /// Returns an error if a rank has sent another number of words than expected.
@@ -115,10 +150,11 @@ pub(crate) fn gather_texts(ranks: &dyn Ranks, own: &str) -> Result<Vec<String>> 
             reason: "sent a message that is not a text: is it another version of wgrad?".into(),
         })
     };
-    (0..).zip(ranks.gather(words)?).map(text).collect()
+    (0..).zip(ranks.gather(&words)?).map(text).collect()
 }
 
 /// Shares the outcome of something that one or several ranks did. If it failed on one of them, it fails on all.
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub(crate) fn agree(ranks: &dyn Ranks, own: Result<()>) -> Result<()> {
     let reason = own.as_ref().err().map_or(String::new(), ToString::to_string);
     let reasons = gather_texts(ranks, &reason)?;

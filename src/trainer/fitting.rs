@@ -19,6 +19,7 @@ use crate::fit::{Control, Event, Fit};
 use crate::history::{Epoch, History, OutputEpoch, OutputHistory};
 use crate::network::TensorSpec;
 use crate::plan::{Plan, Role, RowMetrics};
+use crate::ranks::SumOverRanks;
 use crate::submission_limits::Sizing;
 
 /// Number of submissions of an epoch.
@@ -307,6 +308,7 @@ impl Trainer {
         let first = if unit > 1 { before.0 } else { 0 };
         // Steps from `from` to the next multiple of `n`.
         let until = |n: u32, from: u32| n - (from - first) % n;
+        let mut sum = SumOverRanks::default();
         let mut sizing = Sizing::up_to(each);
         let mut since_last = Clock::start();
         let mut pending = VecDeque::<(u32, u32, Clock, Submission)>::new();
@@ -369,7 +371,7 @@ impl Trainer {
                 // The last step's weights are saved. A finite loss does not show that they are finite.
                 let check = self.finite.as_ref().filter(|_| submitted == steps || submitted.is_multiple_of(save));
                 let clock = Clock::start();
-                let submission = self.submit(Run { steps: now, clear, report }, check, fit).await?;
+                let submission = self.submit(Run { steps: now, clear, report }, check, fit, &mut sum).await?;
                 pending.push_back((submitted, now, clock, submission));
                 // If this call ends here for any reason, the epoch is cut short.
                 self.progress.cut = Some(Cut { ignores: self.totals.ignores(), ..data.cut(submitted, before) });

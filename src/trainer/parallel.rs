@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::executor::{Executor, Run, Submission};
 use crate::fit::{Control, Fit};
 use crate::plan::{Op, Plan, Role, RowMetrics, Tensor};
-use crate::ranks::{self, Description, Fingerprint, Ranks};
+use crate::ranks::{self, Description, Fingerprint, Ranks, SumOverRanks};
 use crate::slices::Share;
 
 impl Trainer {
@@ -79,7 +79,13 @@ impl Trainer {
     }
 
     /// Submits training steps. With ranks, each update waits for the others.
-    pub(super) async fn submit(&self, run: Run, check: Option<&Executor>, fit: &Fit<'_>) -> Result<Submission> {
+    pub(super) async fn submit(
+        &self,
+        run: Run,
+        check: Option<&Executor>,
+        fit: &Fit<'_>,
+        sum: &mut SumOverRanks,
+    ) -> Result<Submission> {
         let Some(ranks) = fit.ranks.filter(|_| self.share.is_some()) else {
             return self.training.submit(run, check).await;
         };
@@ -88,8 +94,8 @@ impl Trainer {
         while done < run.steps {
             let batches = self.config.accumulate.min(run.steps - done);
             let own = self.training.sums_of_slices(batches, clear).await?;
-            let total = ranks::sum(ranks, slices, &own)?;
-            self.training.update_with(&total).await?;
+            let own: Vec<&[u32]> = own.iter().map(Vec::as_slice).collect();
+            self.training.update_with(sum.sum_slices(ranks, slices, &own)?).await?;
             (done, clear) = (done + batches, false);
         }
         if run.report {
@@ -103,8 +109,8 @@ impl Trainer {
         let storage = executor.storage(Role::RowMetrics);
         let mut metrics = self.device.read(&storage, executor.words(Role::RowMetrics)).await?;
         let slots = |rank: u32| slots_of(executor.plan(), rank, ranks.count());
-        let own = slots(ranks.rank()).flat_map(|slot| metrics[slot].to_vec()).collect();
-        for (rank, message) in (0..).zip(ranks.gather(own)?) {
+        let own = slots(ranks.rank()).map(|slot| &metrics[slot]).collect::<Vec<_>>().concat();
+        for (rank, message) in (0..).zip(ranks.gather(&own)?) {
             let words: usize = slots(rank).map(|slot| slot.len()).sum();
             ranks::check_words(rank, "metrics", message.len(), words)?;
             let mut message = &message[..];
@@ -122,11 +128,11 @@ impl Trainer {
     pub(super) fn agreed(&self, fit: &Fit<'_>, own: Control) -> Result<Control> {
         let Some(ranks) = fit.ranks else { return Ok(own) };
         let words = match own {
-            Control::Continue => vec![0, 0],
-            Control::Stop => vec![1, 0],
-            Control::RateScale(scale) => vec![2, scale.to_bits()],
+            Control::Continue => [0, 0],
+            Control::Stop => [1, 0],
+            Control::RateScale(scale) => [2, scale.to_bits()],
         };
-        let answers = ranks.gather(words)?;
+        let answers = ranks.gather(&words)?;
         let has = |wanted: u32| answers.iter().find(|answer| answer[..1] == [wanted]);
         Ok(match (has(1), has(2)) {
             (Some(_), _) => Control::Stop,

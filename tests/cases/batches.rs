@@ -304,6 +304,7 @@ pub fn a_chains_cursor_follows_the_reference(check: &mut Check) -> Result<()> {
                     chain,
                     gradients_of,
                     passes,
+                    batch_rows: rows,
                     ..StepState::default()
                 };
                 lockstep.set(BufferId(0), &[info])?;
