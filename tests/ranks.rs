@@ -283,6 +283,23 @@ fn a_checkpoint_resumes_on_another_number_of_ranks() {
     }
 }
 
+/// What follows a training with ranks sees whole batches again: here the next epoch, on every rank by itself.
+#[test]
+fn a_rank_goes_on_alone() {
+    let job = Job { epochs: 2, early_stopping: None, ..convolutional() };
+    let devices = devices(3);
+    let one = job.alone(&devices[0]);
+    let ends = on_ranks(&devices, |device, ranks| {
+        let mut trainer = job.trainer(device).unwrap();
+        trainer.fit(&job.data, Fit { epochs: 1, ..job.fit(Some(ranks)) }, |_| {}).unwrap();
+        trainer.fit(&job.data, Fit { epochs: 1, ..job.fit(None) }, |_| {}).unwrap();
+        end(&mut trainer, &job.data).unwrap()
+    });
+    for end in ends {
+        assert_eq!(end, one);
+    }
+}
+
 /// The errors of two ranks, of which one is different.
 fn refused(change: impl Fn(&mut Job) + Sync) -> String {
     let errors = on_ranks(&[Device::Cpu, Device::Cpu], |device, ranks| {

@@ -141,7 +141,8 @@ impl NextBatch {
         let rows = most_rows.min(data.rows - position);
         let ends = position + rows == data.rows;
         if lost {
-            (state.batches, state.update_rows, state.due) = (state.batches - 1, state.update_rows - state.batch_rows, 0);
+            (state.batches, state.update_rows, state.due) =
+                (state.batches - 1, state.update_rows - state.batch_rows, 0);
         }
         let begins_update = !goes_on || state.due != 0;
         state.batch_rows = rows;

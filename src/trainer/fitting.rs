@@ -81,8 +81,10 @@ impl Trainer {
         self.join(ranks, &train, &fit).await?;
         let fitted = self.fit_share(train, fit, &mut progress).await;
         // Whatever follows outside of this call treats whole batches.
-        self.set_share(self.config.share())?;
-        fitted
+        let left = self.set_share(self.config.share()).await;
+        let history = fitted?;
+        left?;
+        Ok(history)
     }
 
     /// [`fit`](Self::fit) on this rank's share of every batch.

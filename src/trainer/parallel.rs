@@ -12,7 +12,7 @@ use crate::slices::Share;
 
 impl Trainer {
     /// Plans the training for a share of the slices of each batch. Weights, optimizer state and cursor stay.
-    pub(super) fn set_share(&mut self, share: Option<Share>) -> Result<()> {
+    pub(super) async fn set_share(&mut self, share: Option<Share>) -> Result<()> {
         if self.share == share {
             return Ok(());
         }
@@ -21,7 +21,13 @@ impl Trainer {
         let kept = [Role::Parameters, Role::Moments, Role::Step, Role::RowMetrics];
         let kept = kept.into_iter().filter(|role| plan.find(*role).is_some());
         let kept: Vec<_> = kept.map(|role| (role, self.training.storage(role))).collect();
-        self.training = self.device.executor(plan, &kept)?;
+        let training = self.device.executor(plan, &kept)?;
+        // The cursor of a rank is after its last slice. The next share begins with another one.
+        let step = training.storage(Role::Step);
+        let mut words = self.device.read(&step, training.words(Role::Step)).await?;
+        self.normalise(Role::Step, &mut words);
+        self.device.write(&step, 0, bytemuck::cast_slice(&words))?;
+        self.training = training;
         // These are of the plan before.
         (self.evaluation, self.finite, self.warm) = (None, None, false);
         self.share = share;
@@ -62,7 +68,7 @@ impl Trainer {
             description.add("state of the training", format!("{role:?} {print}"));
         }
         description.compare(ranks)?;
-        self.set_share(share?)
+        self.set_share(share?).await
     }
 
     /// The data set of a rank: its size and a fingerprint of all its numbers.
