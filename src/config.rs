@@ -38,6 +38,8 @@ pub struct TrainerConfig {
     /// - [`BatchNorm`](crate::BatchNorm) takes mean and variance of each slice (Hoffer et al., 2017, "ghost batch
     ///   normalization"). The running statistics move once an update, towards the average over its slices.
     /// - Gradients are kept. They take 4 bytes for each weight and each slice that a process computes.
+    /// - The running metrics take 16 bytes and more for each row of the batch.
+    /// - A file or a snapshot of steps that an app records discards an update that has not ended.
     /// - A [chain](crate::Trainer::prepare_chain) has no slices.
     #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
     pub slices: Option<u32>,

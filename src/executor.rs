@@ -233,7 +233,18 @@ impl Executor {
                     encoder.clear_buffer(self.storage(Role::RowMetrics).gpu(), 0, None);
                 }
                 match most.parts_of_step(self.plan()).as_slice() {
-                    [_] => executor.record_steps(&mut encoder, run.steps),
+                    [_] => {
+                        // An update of many batches may be longer than a submission.
+                        let (work, ops) = self.plan().work_of_step();
+                        let each = most.times(work, ops).clamp(1, u32::MAX.into()) as u32;
+                        let mut left = run.steps;
+                        while left > each {
+                            executor.record_steps(&mut encoder, each);
+                            gpu.submit(std::mem::replace(&mut encoder, gpu.encoder()))?;
+                            left -= each;
+                        }
+                        executor.record_steps(&mut encoder, left);
+                    }
                     parts => {
                         for part in (0..run.steps).flat_map(|_| parts) {
                             executor.record_part(&mut encoder, self.plan().name, part.clone());

@@ -16,13 +16,14 @@ pub struct Fit<'a> {
     /// Reads the running loss and accuracy back with every submission, for a progress bar. Default false: once an
     /// epoch. Each read is 16 bytes; there are about 24 an epoch.
     pub live: bool,
-    /// Reports the running loss and accuracy every `n` steps, at least 1, and after the first step. Default none.
+    /// Reports the running loss and accuracy every `n` steps, at least 1, and after the first step. Default none. With
+    /// [slices](crate::TrainerConfig::slices), `n` is rounded up to whole updates.
     pub every: Option<u32>,
     /// Trains together with other ranks, each on its share of every batch. Default none: alone. Needs
     /// [`TrainerConfig::slices`](crate::TrainerConfig::slices).
     ///
     /// All ranks call `fit` with the same options and data. A rank that differs is refused before the training starts,
-    /// on all ranks. [`checkpoint`](Self::checkpoint) is written by rank 0. If a callback answers
+    /// on all ranks. All pass a [`checkpoint`](Self::checkpoint), and rank 0 writes it. If a callback answers
     /// [`Control::Stop`], all ranks stop.
     pub ranks: Option<&'a dyn Ranks>,
     /// Ends training when it stops improving. Default none.
@@ -64,10 +65,14 @@ impl Fit<'_> {
     /// The options that all ranks must have in common, one in each line.
     pub(crate) fn in_words(&self) -> String {
         let save_every = self.save_every();
+        #[cfg(all(feature = "files", not(target_family = "wasm")))]
+        let saves = self.checkpoint.is_some();
+        #[cfg(not(all(feature = "files", not(target_family = "wasm"))))]
+        let saves = false;
         let Self { epochs, live, every, early_stopping, .. } = self;
         format!(
             "epochs: {epochs}\nlive: {live}\nevery: {every:?}\nearly_stopping: {early_stopping:?}\n\
-             steps between checkpoints: {save_every}"
+             checkpoints: {saves}\nsteps between checkpoints: {save_every}"
         )
     }
 
@@ -102,7 +107,7 @@ pub struct Checkpoint<'a> {
     /// The file grows by 36 bytes an epoch for the history, or 56 bytes with a validation set.
     pub path: &'a std::path::Path,
     /// Saves every `n` steps of an epoch, at least 1, and at the end of each epoch. Default: only at the end of each
-    /// epoch.
+    /// epoch. With [slices](crate::TrainerConfig::slices), `n` is rounded up to whole updates.
     pub every: Option<u32>,
 }
 

@@ -80,8 +80,9 @@
 //!
 //! # When not to use this
 //!
-//! wgrad trains on one GPU in f32. It has dense, convolution, pooling and normalisation layers, and layers of your own.
-//! Use a large framework for several GPUs, for models with billions of weights, and for layers that wgrad lacks.
+//! wgrad computes in f32. It has dense, convolution, pooling and normalisation layers, and layers of your own. Several
+//! GPUs train one network together if each can hold it: see [`Ranks`]. Use a large framework for models with billions
+//! of weights, and for layers that wgrad lacks.
 //!
 //! # Features
 //!

@@ -86,7 +86,7 @@ impl Profile {
             }
         }
         let adapter = gpu.adapter_info().name.clone();
-        Ok(Self { adapter, name: plan.name, batch: plan.batch, ops, step_seconds: median(whole.into_iter()) })
+        Ok(Self { adapter, name: plan.name, batch: plan.batch_rows(), ops, step_seconds: median(whole.into_iter()) })
     }
 
     /// Total time of all ops, in seconds.

@@ -64,6 +64,12 @@ fn levels(all: u32) -> impl Iterator<Item = u32> {
     std::iter::successors(Some(1u32), |half| half.checked_mul(2)).take_while(move |half| *half < all)
 }
 
+/// Replaces a subnormal sum by 0. Some GPUs do it in every addition, others do not, and the sums of one process and of
+/// several are added in different places.
+pub(crate) fn flushed(x: f32) -> f32 {
+    if x.abs() < f32::MIN_POSITIVE { 0.0 } else { x }
+}
+
 /// Adds the sums of all ranks: `sums[i]` holds the sum of the slices from `firsts[i]` on. The result is in `sums[0]`.
 pub(crate) fn add_in_order(slices: u32, firsts: &[u32], sums: &mut [&mut [f32]]) {
     let at = |slice: u32| firsts.binary_search(&slice).ok();
@@ -72,7 +78,7 @@ pub(crate) fn add_in_order(slices: u32, firsts: &[u32], sums: &mut [&mut [f32]])
         let (Some(to), Some(from)) = (at(slice), at(other)) else { continue };
         let (before, after) = sums.split_at_mut(from);
         for (sum, addend) in before[to].iter_mut().zip(after[0].iter()) {
-            *sum += addend;
+            *sum = flushed(*sum + addend);
         }
     }
 }

@@ -30,11 +30,12 @@ use wgrad::{
 #[cfg_attr(not(target_os = "linux"), ignore = "other systems have other words")]
 #[test]
 fn the_page_says_what_the_library_says() {
-    let sections: [fn() -> page::Section; 19] = [
+    let sections: [fn() -> page::Section; 20] = [
         networks::layers,
         networks::graphs,
         networks::options,
         training::options,
+        training::ranks,
         training::losses,
         data_sets::building,
         data_sets::images,

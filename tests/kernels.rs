@@ -53,7 +53,7 @@ macro_rules! kernels {
 kernels! {
     next_batch gather copy_rows matmul pointwise curvature combine scale_shift rearrange pad reduce softmax layer_norm
     encode hash_grid pool resample batch_norm eikonal pointwise_loss softmax_cross_entropy metrics non_finite
-    accumulate sum_squares update narrow narrow_rows
+    accumulate sum_slices sum_squares update narrow narrow_rows
 }
 
 /// Runs the matmul cases with one kernel. `place` is its index in [`PRODUCTS`].

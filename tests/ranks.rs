@@ -300,6 +300,158 @@ fn a_rank_goes_on_alone() {
     }
 }
 
+/// The first epoch, then a part of the second one, until the last rank stops. Returns the trainer.
+fn stopped(job: &Job, device: &Device, ranks: &dyn Ranks) -> Trainer {
+    let mut trainer = job.trainer(device).unwrap();
+    let fit = Fit { epochs: 1, ..job.fit(Some(ranks)) };
+    trainer.fit(&job.data, fit, |_| {}).unwrap();
+    let is_last = ranks.rank() + 1 == ranks.count();
+    let stop = |_| if is_last { Control::Stop } else { Control::Continue };
+    trainer.fit(&job.data, fit, stop).unwrap();
+    assert_eq!(trainer.epochs(), 1, "stopped within the second epoch");
+    trainer
+}
+
+/// Without a checkpoint. The epoch goes on with the ranks, on one of them alone, and from a file.
+#[test]
+fn an_epoch_that_was_stopped_goes_on() {
+    for job in [dense(), convolutional()] {
+        let job = Job { early_stopping: None, ..job };
+        let devices = devices(3);
+        let one = job.alone(&devices[0]);
+        let rest = |trainer: &mut Trainer, ranks: Option<&dyn Ranks>| {
+            let epochs = job.epochs - trainer.epochs();
+            trainer.fit(&job.data, Fit { epochs, ..job.fit(ranks) }, |_| {}).unwrap();
+            assert_eq!(end(trainer, &job.data).unwrap(), one);
+        };
+        on_ranks(&devices, |device, ranks| rest(&mut stopped(&job, device, ranks), Some(ranks)));
+        on_ranks(&devices, |device, ranks| rest(&mut stopped(&job, device, ranks), None));
+        let bytes = on_ranks(&devices, |device, ranks| stopped(&job, device, ranks).to_bytes().unwrap());
+        for bytes in bytes {
+            rest(&mut Trainer::resume_from_bytes(&devices[0], &bytes).unwrap(), None);
+        }
+    }
+}
+
+/// Reports within epochs, a plateau, and a callback of one rank that changes the learning rate. Two outputs.
+#[test]
+fn reports_and_rates_are_agreed_on() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", 7);
+    let hidden = graph.layer(Dense::new(20, Tanh), [x]).unwrap();
+    let kind = graph.layer(Dense::new(3, Identity), [hidden]).unwrap();
+    let size = graph.layer(Dense::new(2, Identity), [hidden]).unwrap();
+    let network = graph.build([("kind", kind), ("size", size)]).unwrap();
+    let (mut random, rows) = (Random(4), 24 * 4 + 7);
+    let labels: Vec<u32> = (0..rows).map(|_| random.below(3)).collect();
+    let data = Dataset::of_rows(rows).input("x", random.f32s(rows * 7), 7).labels("kind", labels, 3);
+    let data = data.targets("size", random.f32s(rows * 2), 2).build().unwrap();
+    let schedule = Schedule::reduce_on_plateau(Plateau { patience: 1, factor: 0.5, ..Plateau::default() });
+    let lookahead = Some(Lookahead { updates: 2, ..Lookahead::default() });
+    let config = TrainerConfig { accumulate: 2, schedule, lookahead, ..config(24) };
+    let losses = Losses::new().output("kind", Loss::SoftmaxCrossEntropy).output("size", Loss::MeanSquaredError);
+    let run = |device: &Device, ranks: Option<&dyn Ranks>| {
+        let mut trainer = Trainer::new(device, &network, losses.clone(), Adam::default(), config.clone()).unwrap();
+        let fit = Fit { epochs: 4, live: true, every: Some(1), ranks, ..Fit::default() };
+        let mut reports = Vec::new();
+        let decides = ranks.is_none_or(|ranks| ranks.rank() == 1);
+        let report = |event| match event {
+            Event::Steps { epoch, done, steps, train } => {
+                reports.push((epoch, done, steps, train));
+                Control::Continue
+            }
+            Event::Epoch(epoch) if decides && epoch.epoch == 2 => Control::RateScale(0.25),
+            _ => Control::Continue,
+        };
+        trainer.fit(&data, fit, report).unwrap();
+        (reports, end(&mut trainer, &data).unwrap())
+    };
+    let devices = devices(3);
+    let one = run(&devices[0], None);
+    assert!(one.0.iter().all(|(.., train)| train.is_some()) && one.0.len() > 8, "{:?}", one.0);
+    for other in on_ranks(&devices, |device, ranks| run(device, Some(ranks))) {
+        assert_eq!(other, one);
+    }
+}
+
+/// Another number of batches an update, from within an epoch on. Checkpoints go on.
+#[test]
+fn a_resumed_run_may_have_other_options() {
+    let folder = Folder::new("ranks_resumed_with");
+    let job = Job { early_stopping: None, ..dense() };
+    let devices = devices(3);
+    let bytes = on_ranks(&devices[..2], |device, ranks| stopped(&job, device, ranks).to_bytes().unwrap()).remove(0);
+    let resume = Resume { accumulate: Some(2), ..Resume::default() };
+    let rest = |device: &Device, path: PathBuf, ranks: Option<&dyn Ranks>| {
+        let mut trainer = Trainer::resume_from_bytes_with(device, &bytes, &resume).unwrap();
+        let checkpoint = Some(Checkpoint { path: &path, every: Some(1) });
+        let mut saves = 0;
+        let fit = Fit { epochs: 2, checkpoint, every: Some(1), ..job.fit(ranks) };
+        let count = |event| saves += u32::from(matches!(event, Event::Steps { train: Some(_), .. }) && path.exists());
+        trainer.fit(&job.data, fit, count).unwrap();
+        (saves, end(&mut trainer, &job.data).unwrap())
+    };
+    let one = rest(&devices[0], folder.0.join("one"), None);
+    assert!(one.0 > 2, "{} reports with a checkpoint", one.0);
+    let all = on_ranks(&devices, |device, ranks| rest(device, folder.0.join("ranks"), Some(ranks)).1);
+    for end in all {
+        assert_eq!(end, one.1);
+    }
+}
+
+/// Rank 0 cannot write. All ranks get its error.
+#[test]
+fn a_checkpoint_that_cannot_be_written_ends_all() {
+    let folder = Folder::new("ranks_no_checkpoint");
+    std::fs::write(folder.0.join("file"), "").unwrap();
+    let path = folder.0.join("file").join("checkpoint");
+    let job = dense();
+    let errors = on_ranks(&[Device::Cpu, Device::Cpu], |device, ranks| {
+        let fit = Fit { checkpoint: Some(Checkpoint { path: &path, every: None }), ..job.fit(Some(ranks)) };
+        job.trainer(device).unwrap().fit(&job.data, fit, |_| {}).unwrap_err().to_string()
+    });
+    assert!(errors[0].contains("checkpoint"), "{}", errors[0]);
+    assert_eq!(errors[1], format!("rank 0: {}", errors[0]));
+}
+
+/// An app records the same steps as `fit`, and a chain between them leaves the slices in order.
+#[test]
+fn an_app_records_steps_with_slices() {
+    let gpu = common::gpu();
+    let job = Job { early_stopping: None, epochs: 1, ..convolutional() };
+    let one = job.alone(&gpu.into());
+    let mut trainer = job.trainer(&gpu.into()).unwrap();
+    let record = |trainer: &mut Trainer, steps: u32| {
+        let training = trainer.prepare(&job.data).unwrap();
+        assert!(training.gradient_buffer().is_none(), "the gradients of one slice");
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        training.record_steps(&mut encoder, steps);
+        gpu.queue().submit([encoder.finish()]);
+    };
+    record(&mut trainer, 4);
+    assert_eq!(end(&mut trainer, &job.data).unwrap().weights, one.weights);
+    // A chain of other rows: 12 slices need not divide them.
+    let buffer = |floats: u64| {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let descriptor = wgpu::BufferDescriptor { label: None, size: floats * 4, usage, mapped_at_creation: false };
+        gpu.device().create_buffer(&descriptor)
+    };
+    let (input, output, gradient) = (buffer(5 * 72), buffer(16), buffer(16));
+    let (input, output, output_gradient) = ((&input).into(), (&output).into(), (&gradient).into());
+    let rows = ChainRows { input, output, output_gradient, input_gradient: None };
+    let chain = trainer.prepare_chain(rows, 5).unwrap();
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    chain.record_forward(&mut encoder);
+    chain.record_backward(&mut encoder);
+    chain.record_update(&mut encoder);
+    gpu.queue().submit([encoder.finish()]);
+    let before = end(&mut trainer, &job.data).unwrap().weights;
+    record(&mut trainer, 1);
+    let after = end(&mut trainer, &job.data).unwrap().weights;
+    assert_ne!(before, after, "a step after a chain updates the weights");
+    assert!(after.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+}
+
 /// The errors of two ranks, of which one is different.
 fn refused(change: impl Fn(&mut Job) + Sync) -> String {
     let errors = on_ranks(&[Device::Cpu, Device::Cpu], |device, ranks| {

@@ -30,7 +30,7 @@ use mpi::datatype::Equivalence;
 use mpi::environment::Universe;
 use mpi::point_to_point::{Destination, Source};
 use mpi::topology::{Communicator, SimpleCommunicator};
-use wgrad::{Gpu, Ranks, Result};
+use wgrad::{Error, Gpu, Ranks, Result};
 
 /// A timeout for [`run`]: ten minutes. It must be longer than the time by which one rank can be behind the others: at
 /// the start of the training, when it reads its data and compiles its kernels, and while rank 0 writes a checkpoint.
@@ -61,6 +61,9 @@ impl std::fmt::Debug for World {
 
 /// Runs a rank of an MPI program. Call it once, in `main`.
 ///
+/// Every rank must call the same methods of wgrad. A rank that returns `Ok` while the others still train lets them wait
+/// until the timeout.
+///
 /// If `body` returns an error or panics on one rank, this prints the error with the number of the rank, and ends all
 /// ranks. It does the same if a rank waits for another one for longer than `timeout`. If a process is killed, `mpirun`
 /// ends the others and names it.
@@ -72,7 +75,8 @@ pub fn run(
         eprintln!("error: MPI is already initialized: call wgrad_mpi::run only once");
         return ExitCode::FAILURE;
     };
-    let communicator = universe.world();
+    // A communicator of its own: other messages of the program do not get mixed up with its own.
+    let communicator = universe.world().duplicate();
     let (rank, count) = (communicator.rank() as u32, communicator.size() as u32);
     let local_rank = communicator.split_shared(communicator.rank()).rank() as u32;
     let world = World { communicator: Mutex::new(communicator), rank, count, local_rank, timeout, _universe: universe };
@@ -130,37 +134,40 @@ impl Ranks for World {
     fn exchange(&self, messages: &[&[u32]], received: &mut Vec<Vec<u32>>) -> Result<()> {
         let world = self.communicator.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (own, count) = (self.rank as usize, self.count as usize);
+        let wrong = |reason: String| Err(Error::Rank { rank: self.rank, reason });
+        if messages.len() != count {
+            return wrong(format!("has {} messages for {count} ranks", messages.len()));
+        }
+        if let Some(words) = messages.iter().map(|message| message.len()).find(|words| i32::try_from(*words).is_err()) {
+            return wrong(format!("has a message of {words} words, and MPI's limit is {}", i32::MAX));
+        }
         received.resize(count, Vec::new());
         received[own].clear();
         received[own].extend_from_slice(messages[own]);
         let others = (1..count).map(|step| (own + step) % count);
         let process = |rank: usize| world.process_at_rank(rank as i32);
         let mut waiting = Waiting::start();
+        let mut buffers: Vec<Option<&mut Vec<u32>>> = received.iter_mut().map(Some).collect();
         mpi::request::scope(|scope| {
             let sends = others.clone().map(|rank| (rank, process(rank).immediate_send(scope, messages[rank])));
             let mut sends: Vec<_> = sends.collect();
-            let mut missing: Vec<usize> = others.collect();
-            while let Some(&first) = missing.first() {
-                let before = missing.len();
-                missing.retain(|&rank| match process(rank).immediate_matched_probe() {
-                    Some((message, status)) => {
-                        let words = status.count(u32::equivalent_datatype()) as usize;
-                        received[rank].resize(words, 0);
-                        message.matched_receive_into(&mut received[rank][..]);
-                        false
-                    }
-                    None => true,
+            let (mut missing, mut receives): (Vec<usize>, Vec<_>) = (others.collect(), Vec::new());
+            loop {
+                missing.retain(|&rank| {
+                    let Some((message, status)) = process(rank).immediate_matched_probe() else { return true };
+                    let Some(buffer) = buffers[rank].take() else { return false };
+                    buffer.resize(status.count(u32::equivalent_datatype()) as usize, 0);
+                    receives.push((rank, message.immediate_matched_receive_into(scope, &mut buffer[..])));
+                    false
                 });
-                if missing.len() == before && waiting.is_over(self.timeout) {
-                    self.end_late(&world, first);
-                }
-            }
-            while let Some((rank, send)) = sends.pop() {
-                if let Err(send) = send.test() {
-                    sends.push((rank, send));
-                    if waiting.is_over(self.timeout) {
-                        self.end_late(&world, rank);
-                    }
+                // Both sends and receives go on only while MPI is asked about them.
+                sends = sends.into_iter().filter_map(|(rank, send)| Some((rank, send.test().err()?))).collect();
+                receives =
+                    receives.into_iter().filter_map(|(rank, receive)| Some((rank, receive.test().err()?))).collect();
+                let left = missing.iter().chain(receives.iter().map(|(rank, _)| rank));
+                let Some(&rank) = left.chain(sends.iter().map(|(rank, _)| rank)).next() else { break };
+                if waiting.is_over(self.timeout) {
+                    self.end_late(&world, rank);
                 }
             }
         });

@@ -174,7 +174,9 @@ impl Trainer {
     pub fn snapshot_to_bytes(&self) -> Result<Vec<u8>> {
         let snapshot = self.taken();
         let Snapshot { parts, progress } = snapshot.as_ref().ok_or(Error::NoSnapshot)?;
-        self.encoded(parts, None, progress)
+        let mut parts = parts.clone();
+        parts.iter_mut().for_each(|(role, words)| self.normalise(*role, words));
+        self.encoded(&parts, None, progress)
     }
 
     /// The file with the state of [`parts`](Self::parts) and the best epoch's weights.
@@ -352,7 +354,9 @@ fn check_place(
 ) -> Result<()> {
     let words = |wanted| state.iter().find(|(role, _)| *role == wanted).map_or(&[][..], |(_, words)| words);
     let step: StepState = bytemuck::cast_slice(words(Role::Step))[0];
-    let counts = [step.step, step.epoch, step.update, step.batches, step.update_rows, progress.updates];
+    // The cursor counts slices.
+    let steps = step.step / config.slices.unwrap_or(1);
+    let counts = [steps, step.epoch, step.update, step.batches, step.update_rows, progress.updates];
     let beyond = step.position != 0 && step.position >= step.data_rows;
     if beyond || counts.iter().any(|&count| count > i32::MAX as u32) {
         return Err(file.fault(format!("training run: impossible position {step:?}")));

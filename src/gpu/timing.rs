@@ -133,7 +133,14 @@ impl GpuExecutor {
             end_of_pass_write_index: Some(2 * pass % QUERIES + 1),
         };
         let mut encoder = gpu.encoder();
+        // Of several slices the last one is timed, because the update follows it.
+        let slice = 0..self.plan().end_of_slice();
+        let run_others = |encoder: &mut wgpu::CommandEncoder| {
+            (1..self.plan().share().own).for_each(|_| self.record_part(encoder, "slices", slice.clone()));
+        };
+        run_others(&mut encoder);
         self.record_timed(&mut encoder, 0..passes as usize - 1, writes(0));
+        run_others(&mut encoder);
         for pass in 1..passes {
             self.record_timed(&mut encoder, pass as usize - 1..pass as usize, writes(pass));
         }

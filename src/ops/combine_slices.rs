@@ -1,6 +1,7 @@
 //! The sum over the slices of a batch.
 
 use super::*;
+use crate::slices::flushed;
 
 /// Adds the sums of the slices of one rank, as far as the order of all additions allows: see [`Share`]. It does so when
 /// an update is due. Each sum is then at the place of its first slice. If the loss is a mean, it divides the first sum
@@ -51,7 +52,7 @@ impl Kernel for CombineSlices {
         let sums = at.out::<f32>(self.sums);
         for [to, from] in self.additions() {
             for i in 0..columns {
-                sums[to * stride + i] += sums[from * stride + i];
+                sums[to * stride + i] = flushed(sums[to * stride + i] + sums[from * stride + i]);
             }
         }
         if self.mean {

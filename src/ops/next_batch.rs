@@ -88,8 +88,9 @@ impl Kernel for NextBatch {
         let Share { first, own, all } = self.share;
         let slice_rows = indices.len() as u32;
         let place = state.step % all;
-        // After the last own slice, and at the start of the training.
-        if place == 0 || place == (first + own) % all {
+        // After the last own slice, at the start of the training, and after a chain or other data.
+        let is_elsewhere = state.chain != 0 || state.data_rows != data.rows;
+        if place == 0 || place == (first + own) % all || is_elsewhere {
             self.begin_batch(state, &data, slice_rows * all);
             state.step = state.step.next_multiple_of(all) + first;
         }

@@ -1,6 +1,7 @@
 //! Sums of the gradients of each slice.
 
 use super::*;
+use crate::slices::flushed;
 
 /// Adds the gradients of the current slice to the sum of this slice over the batches of an update. If the loss is a
 /// mean, the gradients are multiplied by the number of rows of the slice. [`CombineSlices`] adds the sums.
@@ -55,7 +56,7 @@ impl Kernel for SumSlices {
         let (range, factor) = (self.current(&state), self.factor(&state));
         for (sum, g) in at.out::<f32>(self.sums)[range].iter_mut().zip(at.f32s(self.gradients)) {
             let added = if factor == 0.0 { 0.0 } else { g * factor };
-            *sum = if state.batches > 1 { *sum + added } else { added };
+            *sum = flushed(if state.batches > 1 { *sum + added } else { added });
         }
     }
 

@@ -104,8 +104,12 @@ impl Plan {
     /// ```
     pub fn cost(&self) -> Cost {
         let buffer = |b: &Buffer| BufferCost { name: b.name.clone(), bytes: b.bytes(), memory: b.memory };
+        // Ops of a slice run several times.
+        let (end, slices) = (self.end_of_slice(), self.share().own);
+        let times = |i: usize| if i < end { slices } else { 1 };
+        let of_step = |i: usize, op: &Op| (0..times(i)).map(|_| op.work()).sum();
         Cost {
-            ops: self.step.iter().map(|op| (self.title(op), op.work())).collect(),
+            ops: self.step.iter().enumerate().map(|(i, op)| (self.title(op), of_step(i, op))).collect(),
             buffers: self.buffers.iter().map(buffer).collect(),
             alive: self.most_alive(),
         }
@@ -113,6 +117,6 @@ impl Plan {
 
     /// The work of one step.
     pub(crate) fn work(&self) -> Work {
-        self.step.iter().map(Op::work).sum()
+        self.work_of_step().0
     }
 }

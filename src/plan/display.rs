@@ -7,7 +7,7 @@ use super::*;
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flops = self.work().flops;
-        writeln!(f, "{} of {} rows: {} ops a step, {flops} flops", self.name, self.batch, self.step.len())?;
+        writeln!(f, "{} of {} rows: {} ops a step, {flops} flops", self.name, self.batch_rows(), self.step.len())?;
         for buffer in &self.buffers {
             let shape = buffer.shape.map_or("given".into(), |shape| format!("{shape:?}"));
             let memory = buffer.memory.map_or(String::new(), |memory| format!(", memory {memory}"));

@@ -35,13 +35,14 @@ impl Builder<'_> {
         // Each part starts at an offset that can be bound.
         let step = |len: u32| if outputs == 1 { len } else { len.next_multiple_of(PARAMETER_ALIGNMENT) };
         let rows_of = |spec: &crate::network::TensorSpec| self.batch * spec.positions();
-        let shapes: Vec<[u32; 4]> = (self.network.output_specs().iter().map(rows_of))
-            .map(|rows| {
-                // Each slice has slots of its own, so that ranks can bring them together.
-                let turns = (FEWEST_SLOTS / rows).max(1).next_multiple_of(self.share.unwrap_or_default().all);
-                [levels(turns * rows), turns, rows, words]
-            })
-            .collect();
+        let shape = |spec| {
+            let rows: u32 = rows_of(spec);
+            // Each slice has slots of its own, so that ranks can bring them together.
+            let turns = (FEWEST_SLOTS / rows).max(1).next_multiple_of(self.share.unwrap_or_default().all);
+            limit("buffer row_metrics", u64::from(turns) * u64::from(rows), 1 << 26, "slots")?;
+            Ok([levels(turns * rows), turns, rows, words])
+        };
+        let shapes = self.network.output_specs().iter().map(shape).collect::<Result<Vec<[u32; 4]>>>()?;
         let of = |shape: &[u32; 4]| step(shape.iter().product());
         let all: u64 = shapes.iter().map(|shape| u64::from(of(shape))).sum();
         limit("buffer row_metrics", all, LONGEST_TENSOR, "words")?;

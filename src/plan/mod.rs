@@ -187,6 +187,7 @@ impl Plan {
         output_weights: Option<&[f32]>,
     ) -> Result<Self> {
         optimizer.check()?;
+        let config = &TrainerConfig { slices: None, ..config.clone() };
         config.check(network)?;
         let mut plan = Builder::new("chain", network, config.batch)?;
         let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate)?;

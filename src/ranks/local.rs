@@ -31,8 +31,7 @@ use crate::error::{Error, Result};
 /// # Ok::<(), wgrad::Error>(())
 /// ```
 ///
-/// If a rank is dropped, for example because its thread panics or its `fit` returns an error, the others get an error
-/// that names it.
+/// If a rank is dropped, for example because its thread ends or panics, the others get an error that names it.
 #[derive(Debug)]
 pub struct LocalRank {
     rank: u32,
@@ -95,8 +94,15 @@ impl Ranks for LocalRank {
 
     fn exchange(&self, messages: &[&[u32]], received: &mut Vec<Vec<u32>>) -> Result<()> {
         let own = self.rank as usize;
+        let wrong = |reason: &str| Err(Error::Rank { rank: self.rank, reason: reason.into() });
+        if messages.len() != self.count() as usize {
+            return wrong("needs one message for each rank");
+        }
         // The messages of the exchange before have all been taken.
         let mut state = self.wait(|state| state.taken.iter().position(|taken| !taken).map(|rank| rank as u32))?;
+        if state.sent[own].is_some() {
+            return wrong("is used by two threads");
+        }
         state.sent[own] = Some(messages.iter().map(|message| message.to_vec()).collect());
         drop(state);
         self.shared.changed.notify_all();

@@ -87,7 +87,7 @@ impl SumOverRanks {
     ///
     /// Each rank adds one section of the numbers, in the fixed order, and sends the result to the others.
     pub(crate) fn sum_slices(&mut self, ranks: &dyn Ranks, slices: u32, own: &[&[u32]]) -> Result<&[u32]> {
-        let (count, words) = (ranks.count() as usize, own[0].len());
+        let (count, words) = (ranks.count().max(1) as usize, own[0].len());
         let each = words.div_ceil(count);
         let section = |rank: usize| (rank * each).min(words)..((rank + 1) * each).min(words);
         let messages: Vec<&[u32]> = match own {

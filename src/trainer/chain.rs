@@ -162,7 +162,8 @@ impl Trainer {
         batch: u32,
     ) -> Result<Chain> {
         let gpu = self.device.needs_gpu("Trainer::prepare_chain")?.clone();
-        let config = TrainerConfig { batch, ..self.config.clone() };
+        self.plan_share(self.config.share())?;
+        let config = TrainerConfig { batch, slices: None, ..self.config.clone() };
         let (inputs, outputs) = (self.network.input_specs(), self.network.output_specs());
         let wanted = match &rows.input_gradient {
             Some(gradients) => gradients.some("input gradient", inputs)?,

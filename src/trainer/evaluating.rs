@@ -89,6 +89,7 @@ impl Trainer {
 
     async fn measured(&mut self, data: &Dataset) -> Result<Measured> {
         let matched = self.matched(data)?;
+        self.set_share(self.config.share()).await?;
         let windowed = self.bind_evaluation(data, &matched)?;
         self.run_evaluation(data.rows() as u32, windowed.as_ref(), &Fit::default()).await
     }

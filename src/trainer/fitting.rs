@@ -43,6 +43,8 @@ impl Trainer {
     /// - [`Error::NonFiniteLoss`] at the end of the epoch in which a loss, weight or moment became NaN or infinite.
     /// - [`Error::TargetOutOfRange`] if the loss needs targets from 0 to 1 and a target is outside.
     /// - [`Error::InvalidOption`] for an invalid option; [`Error::File`] if a checkpoint cannot be written.
+    /// - [`Error::Rank`] if a [rank](Fit::ranks) differs, has ended, or does not answer. Then resume all of them from
+    ///   the last checkpoint.
     #[cfg(not(target_family = "wasm"))]
     pub fn fit<'a, C: Into<Control>>(
         &mut self,
@@ -75,11 +77,18 @@ impl Trainer {
         mut progress: impl FnMut(Event) -> C,
     ) -> Result<History> {
         let train = train.into();
-        fit.check()?;
         let mut progress = |event| progress(event).into();
-        let Some(ranks) = fit.ranks else { return self.fit_share(train, fit, &mut progress).await };
+        let Some(ranks) = fit.ranks else {
+            fit.check()?;
+            self.set_share(self.config.share()).await?;
+            return self.fit_share(train, fit, &mut progress).await;
+        };
         self.join(ranks, &train, &fit).await?;
         let fitted = self.fit_share(train, fit, &mut progress).await;
+        if let Err(Error::Rank { .. }) = fitted {
+            // It is not known which updates of the submission have been made.
+            self.give_up_epoch();
+        }
         // Whatever follows outside of this call treats whole batches.
         let left = self.set_share(self.config.share()).await;
         let history = fitted?;
@@ -310,6 +319,7 @@ impl Trainer {
         let first = if unit > 1 { before.0 } else { 0 };
         // Steps from `from` to the next multiple of `n`.
         let until = |n: u32, from: u32| n - (from - first) % n;
+        let ends = |n: u32, step: u32| (step - first).is_multiple_of(n);
         let mut sum = SumOverRanks::default();
         let mut sizing = Sizing::up_to(each);
         let mut since_last = Clock::start();
@@ -324,7 +334,7 @@ impl Trainer {
             let alone = !self.warm || cfg!(target_family = "wasm") && matches!(self.device, Device::Cpu);
             let behind = if alone || fit.ranks.is_some() { 0 } else { sizing.pending() };
             let next_window = submitted < steps && submitted == end_of(window, self.config.batch);
-            let pause = (submitted.is_multiple_of(save) || next_window) && !pending.is_empty();
+            let pause = (ends(save, submitted) || next_window) && !pending.is_empty();
             if submitted == steps || stop || pause || pending.len() > behind {
                 let (done, now, clock, submission) = pending.pop_front().expect("not empty");
                 let metrics = submission.finish().await?;
@@ -345,11 +355,11 @@ impl Trainer {
                     last = Some(Measured { all, outputs });
                 }
                 // A submission that was shortened for a checkpoint or a window is not reported.
-                if fit.every.is_none() || first_of_all || done.is_multiple_of(report_every) || done == steps {
+                if fit.every.is_none() || first_of_all || ends(report_every, done) || done == steps {
                     let train = last.as_ref().map(|last| last.all);
                     stop |= self.apply_control(progress(Event::Steps { epoch, done, steps, train }), fit)?;
                 }
-                if done.is_multiple_of(save) && done < steps {
+                if ends(save, done) && done < steps {
                     self.checkpoint(fit).await?;
                 }
             } else if let Some(windowed) = data.train.as_ref().filter(|_| next_window) {
@@ -367,11 +377,11 @@ impl Trainer {
                 let clear = submitted == 0;
                 submitted += now;
                 // A checkpoint also reads whether the loss is finite.
-                let asks = submitted.is_multiple_of(report_every) || submitted.is_multiple_of(save);
+                let asks = ends(report_every, submitted) || ends(save, submitted);
                 let report = fit.live || submitted == steps || asks;
                 rate_scale = self.rate_scale();
                 // The last step's weights are saved. A finite loss does not show that they are finite.
-                let check = self.finite.as_ref().filter(|_| submitted == steps || submitted.is_multiple_of(save));
+                let check = self.finite.as_ref().filter(|_| submitted == steps || ends(save, submitted));
                 let clock = Clock::start();
                 let submission = self.submit(Run { steps: now, clear, report }, check, fit, &mut sum).await?;
                 pending.push_back((submitted, now, clock, submission));
@@ -380,6 +390,9 @@ impl Trainer {
             }
         }
         if submitted < steps {
+            if let Some(ranks) = fit.ranks {
+                self.gather_metrics(&self.training, ranks).await?;
+            }
             self.check_weights(epoch).await?;
             return Ok((None, true));
         }

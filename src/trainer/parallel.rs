@@ -1,11 +1,12 @@
 //! Data-parallel training: several ranks train one network, each on its share of every batch.
 
-use super::Trainer;
+use super::{Progress, Trainer};
 use crate::dataset::{Dataset, Matched};
 use crate::device::Device;
 use crate::error::Result;
 use crate::executor::{Executor, Run, Submission};
 use crate::fit::{Control, Fit};
+use crate::history::History;
 use crate::plan::{Op, Plan, Role, RowMetrics, Tensor};
 use crate::ranks::{self, Description, Fingerprint, Ranks, SumOverRanks};
 use crate::slices::Share;
@@ -16,18 +17,25 @@ impl Trainer {
         if self.share == share {
             return Ok(());
         }
+        self.plan_share(share)?;
+        // The cursor of a rank is after its last slice. The next share begins with another one.
+        let step = self.training.storage(Role::Step);
+        let mut words = self.device.read(&step, self.training.words(Role::Step)).await?;
+        self.normalise(Role::Step, &mut words);
+        self.device.write(&step, 0, bytemuck::cast_slice(&words))
+    }
+
+    /// As [`set_share`](Self::set_share), for calls that move the cursor to the start of an epoch.
+    pub(super) fn plan_share(&mut self, share: Option<Share>) -> Result<()> {
+        if self.share == share {
+            return Ok(());
+        }
         let plan = Plan::training_of(&self.network, self.losses.clone(), &self.optimizer, &self.config, share)?;
         self.device.check_plan(&plan)?;
         let kept = [Role::Parameters, Role::Moments, Role::Step, Role::RowMetrics];
         let kept = kept.into_iter().filter(|role| plan.find(*role).is_some());
         let kept: Vec<_> = kept.map(|role| (role, self.training.storage(role))).collect();
-        let training = self.device.executor(plan, &kept)?;
-        // The cursor of a rank is after its last slice. The next share begins with another one.
-        let step = training.storage(Role::Step);
-        let mut words = self.device.read(&step, training.words(Role::Step)).await?;
-        self.normalise(Role::Step, &mut words);
-        self.device.write(&step, 0, bytemuck::cast_slice(&words))?;
-        self.training = training;
+        self.training = self.device.executor(plan, &kept)?;
         // These are of the plan before.
         (self.evaluation, self.finite, self.warm) = (None, None, false);
         self.share = share;
@@ -36,7 +44,14 @@ impl Trainer {
 
     /// Checks that all ranks train the same, and plans the training for the share of this one.
     pub(super) async fn join(&mut self, ranks: &dyn Ranks, train: &Dataset, fit: &Fit<'_>) -> Result<()> {
+        // An error of this rank alone is in its description, so that the others get to know it too.
         let share = ranks::share_of(ranks, self.config.slices);
+        let checked = fit.check();
+        let data = self.data_in_words(train);
+        let validation = fit.validation.map_or(Ok("none".into()), |data| self.data_in_words(data));
+        fn shown(result: &Result<String>) -> String {
+            result.as_ref().map_or_else(|error| format!("error: {error}"), Clone::clone)
+        }
         let mut description = Description::default();
         description.add("version of wgrad", env!("CARGO_PKG_VERSION"));
         let device = match &self.device {
@@ -56,10 +71,11 @@ impl Trainer {
         description.add("optimizer", format!("{:#?}", self.optimizer));
         description.add("training options", format!("{:#?}", self.config));
         description.add("fit options", fit.in_words());
-        description.add("training data", self.data_in_words(train)?);
-        let validation = fit.validation.map(|data| self.data_in_words(data)).transpose()?;
-        description.add("validation data", validation.as_deref().unwrap_or("none"));
-        description.add("number of epochs done", self.epochs());
+        description.add("training data", shown(&data));
+        description.add("validation data", shown(&validation));
+        let progress = Progress { history: History::default(), ..self.progress.clone() };
+        let has_best = self.best.is_some();
+        description.add("progress", format!("{} epochs, best weights {has_best}, {progress:?}", self.epochs()));
         let parts = self.parts();
         let words = self.device.read_all(parts.iter().map(|(_, storage, words)| (storage, *words))).await?;
         for ((role, ..), mut words) in parts.iter().zip(words) {
@@ -68,6 +84,7 @@ impl Trainer {
             description.add("state of the training", format!("{role:?} {print}"));
         }
         description.compare(ranks)?;
+        (checked?, data?, validation?);
         self.set_share(share?).await
     }
 
@@ -139,6 +156,7 @@ impl Trainer {
             Control::RateScale(scale) => [2, scale.to_bits()],
         };
         let answers = ranks.gather(&words)?;
+        (0..).zip(&answers).try_for_each(|(rank, answer)| ranks::check_words(rank, "answers", answer.len(), 2))?;
         let has = |wanted: u32| answers.iter().find(|answer| answer[..1] == [wanted]);
         Ok(match (has(1), has(2)) {
             (Some(_), _) => Control::Stop,

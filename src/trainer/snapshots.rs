@@ -77,7 +77,7 @@ impl Trainer {
         let snapshot = self.taken();
         let (_, words) = snapshot.as_ref()?.parts.iter().find(|(role, _)| *role == Role::Step)?;
         let step = bytemuck::pod_read_unaligned::<StepState>(bytemuck::cast_slice(words)).step;
-        Some(step / self.config.slices.unwrap_or(1))
+        Some(step.div_ceil(self.config.slices.unwrap_or(1)))
     }
 
     /// The last snapshot. It is locked while the guard lives.
@@ -121,7 +121,9 @@ impl Trainer {
         let parameters = bytemuck::cast_slice(&parts[0].1);
         let mut trainer = Self::from_parameters(device, &self.network, losses, optimizer, config, parameters)?;
         for (role, words) in &parts[1..] {
-            trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(words))?;
+            let mut words = words.clone();
+            trainer.normalise(*role, &mut words);
+            trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(&words))?;
         }
         trainer.device.check_alive()?;
         trainer.progress = progress.clone();
@@ -171,11 +173,16 @@ impl Trainer {
         }
     }
 
-    /// Makes the cursor of a rank the same as that of a process that computes all slices. Its batch has ended.
+    /// Makes the cursor of a rank the same as that of a process that computes all slices. Its batch has ended. An
+    /// update that has not ended is discarded, because the sums of its slices are not kept.
     pub(crate) fn normalise(&self, role: Role, words: &mut [u32]) {
         if let (Role::Step, Some(slices)) = (role, self.config.slices) {
             let state: &mut StepState = &mut bytemuck::cast_slice_mut(words)[0];
             (state.step, state.rows) = (state.step.next_multiple_of(slices), 0);
+            if state.due == 0 && state.batches > 0 {
+                state.update = state.update.saturating_sub(1);
+                (state.batches, state.update_rows, state.due) = (0, 0, 1);
+            }
         }
     }
 

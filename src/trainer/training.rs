@@ -33,6 +33,7 @@ impl Trainer {
         let data = data.into();
         self.device.needs_gpu("Trainer::prepare")?;
         let matched = self.check_fits(&data)?;
+        self.plan_share(self.config.share())?;
         self.bind_training(data, &matched, 0)?;
         self.recorder()
     }
@@ -95,6 +96,7 @@ impl Trainer {
             infos[i] = DataInfo { values, first_target, target_stride, ..infos[i] };
             given.push((Role::Targets(i as u32), targets.region));
         }
+        self.plan_share(self.config.share())?;
         for (role, region) in given {
             self.training.bind_region(role, region)?;
         }
@@ -225,7 +227,8 @@ impl Training {
 
     /// The buffer of the last batch's gradients, in the layout of the weights. Its usages are copy source and
     /// storage. `None` if the optimizer fuses some gradients without storing them;
-    /// [`keep_gradients`](crate::TrainerConfig::keep_gradients) prevents this.
+    /// [`keep_gradients`](crate::TrainerConfig::keep_gradients) prevents this. `None` too with
+    /// [`slices`](crate::TrainerConfig::slices), where the buffer holds the gradients of one slice.
     pub fn gradient_buffer(&self) -> Option<&wgpu::Buffer> {
         let plan = self.executor.plan();
         let passes_on = |op: &Op| match op {
@@ -233,7 +236,7 @@ impl Training {
             Op::HashGridGradient(gradient) => gradient.step.is_some(),
             _ => false,
         };
-        let all_there = !plan.ops().flat_map(Op::parts).any(passes_on);
+        let all_there = plan.find(Role::SliceSums).is_none() && !plan.ops().flat_map(Op::parts).any(passes_on);
         plan.find(Role::Gradients).filter(|_| all_there).and_then(|id| self.executor.buffer(id))
     }
 }

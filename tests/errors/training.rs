@@ -52,6 +52,7 @@ pub fn options() -> Section {
         line("batch of 0 rows", config(TrainerConfig { batch: 0, ..plain() })),
         line("very large batch", config(TrainerConfig { batch: u32::MAX, ..plain() })),
         line("accumulate 0", config(TrainerConfig { accumulate: 0, ..plain() })),
+        line("slices that do not divide the batch", config(TrainerConfig { slices: Some(5), ..plain() })),
         line("window of 0 rows", config(TrainerConfig { window: Some(0), ..plain() })),
         line("clip norm 0", config(TrainerConfig { clip: Some(Clip::Norm(0.0)), ..plain() })),
         line("clip value that is NaN", config(TrainerConfig { clip: Some(Clip::Value(f32::NAN)), ..plain() })),
@@ -82,6 +83,36 @@ pub fn options() -> Section {
         }),
     ];
     Section { title: "Options of training", lines }
+}
+
+/// The errors of rank 0 of two ranks.
+pub fn ranks() -> Section {
+    let both = |config: [TrainerConfig; 2], data: [Dataset; 2], times: [usize; 2]| {
+        let ranks = LocalRank::all(2, std::time::Duration::from_secs(60));
+        std::thread::scope(|scope| {
+            let run = |(((rank, config), data), times): (((LocalRank, TrainerConfig), Dataset), usize)| {
+                scope.spawn(move || {
+                    let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Adam::default(), config)?;
+                    (0..times).try_for_each(|_| {
+                        trainer.fit(&data, Fit { ranks: Some(&rank), ..Fit::default() }, |_| {}).map(|_| ())
+                    })
+                })
+            };
+            let threads: Vec<_> = ranks.into_iter().zip(config).zip(data).zip(times).map(run).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).next().unwrap()
+        })
+    };
+    let plain = |slices| TrainerConfig { slices: Some(slices), ..TrainerConfig::default() };
+    let longer = || Dataset::from_f32(vec![0.5; 16], 4, vec![0, 1, 1, 0], 2).unwrap();
+    let lines = vec![
+        line("one slice for two ranks", both([plain(1), plain(1)], [data(), data()], [1, 1])),
+        line("a rank with another seed", {
+            both([plain(2), TrainerConfig { seed: 7, ..plain(2) }], [data(), data()], [1, 1])
+        }),
+        line("a rank with other data", both([plain(2), plain(2)], [data(), longer()], [1, 1])),
+        line("a rank that ends", both([plain(2), plain(2)], [data(), data()], [2, 1])),
+    ];
+    Section { title: "Ranks", lines }
 }
 
 pub fn losses() -> Section {

@@ -49,8 +49,7 @@ pub(super) fn group(imp: &mut Importer, call: &Call) -> Result<Value> {
     let channels = imp.channels(call.input()?)?;
     let groups = match call.config.get("groups").and_then(Json::as_i64) {
         Some(-1) => channels,
-        Some(_) => call.config.whole("groups")?,
-        None => 32,
+        _ => call.config.whole_or("groups", 32)?,
     };
     let layer = GroupNorm { groups, epsilon: call.config.number("epsilon", 1e-3)? };
     scaled_and_shifted(imp, call, layer.into())

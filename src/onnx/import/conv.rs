@@ -129,7 +129,8 @@ pub(super) fn conv(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     if each(node, "kernel_shape", rank, 0)? != kernel && node.attribute("kernel_shape").is_some() {
         return Err(format!("attribute kernel_shape: expected {kernel:?}, the shape of the weights"));
     }
-    let (inputs, outputs) = if transposed { (first, second * groups as u64) } else { (second * groups as u64, first) };
+    let of_all_groups = second.saturating_mul(groups as u64);
+    let (inputs, outputs) = if transposed { (first, of_all_groups) } else { (of_all_groups, first) };
     if inputs != image.channel_count || groups == 0 || !first.is_multiple_of(groups as u64) {
         let channels = image.channel_count;
         return Err(format!("weights of the shape {:?} in {groups} groups for {channels} channels", w.dims));
@@ -146,17 +147,20 @@ pub(super) fn conv(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
                 let length = image.lengths[i] as i64;
                 let wanted = match &wanted {
                     Some(wanted) => *wanted.get(i).ok_or("attribute output_shape: too few numbers")?,
-                    None => length * i64::from(strides[i]),
+                    None => length.saturating_mul(i64::from(strides[i])),
                 };
                 let span = i64::from(dilations[i]) * (i64::from(kernel[i]) - 1) + 1;
-                Ok::<i64, String>((length - 1) * i64::from(strides[i]) + i64::from(more[i]) + span - wanted)
+                let made = (length - 1).saturating_mul(i64::from(strides[i])).saturating_add(i64::from(more[i]) + span);
+                Ok::<i64, String>(made.saturating_sub(wanted))
             };
             let is_auto = node.text("auto_pad", "NOTSET")?.starts_with("SAME") || wanted.is_some();
             if is_auto {
                 let missing = (0..rank).map(missing).collect::<Result<Vec<_>>>()?;
                 let upper = node.text("auto_pad", "NOTSET")? == "SAME_UPPER";
                 for (more, missing) in more.iter_mut().zip(&missing).filter(|(_, missing)| **missing < 0) {
-                    *more += u32::try_from(-missing).map_err(|_| "attribute output_shape: too large")?;
+                    let added =
+                        u32::try_from(missing.unsigned_abs()).ok().and_then(|missing| more.checked_add(missing));
+                    *more = added.ok_or("attribute output_shape: too large")?;
                 }
                 missing.iter().map(|&all| shared(u32::try_from(all).unwrap_or(0), upper)).collect()
             } else {
