@@ -20,3 +20,7 @@ fn unpacked(words: vec2<u64>) -> vec4f {
     let high = bitcast<vec2f>(vec2u(words >> vec2u(32u)));
     return vec4f(low.x, high.x, low.y, high.y);
 }
+
+fn packed(numbers: vec4f) -> vec2<u64> {
+    return vec2<u64>(bitcast<vec2u>(numbers.xz)) | (vec2<u64>(bitcast<vec2u>(numbers.yw)) << vec2u(32u));
+}

@@ -1,9 +1,9 @@
-//! Convolution kernels for software adapters, which slide along the rows of an image. They compute convolutions of
-//! stride 1, and gradients of the inputs of other convolutions.
+//! Convolution kernels for software adapters, which slide along the rows of an image. They compute convolutions, and
+//! the gradients of their inputs. Gradients of weights have stride 1.
 
 use super::launches::{add_splits, epilogue_number};
 use super::text::EpilogueText;
-use super::{Axis, Epilogue, Layout, Matmul};
+use super::{Axis, Epilogue, Layout, Matmul, Window};
 use crate::ops::*;
 
 /// Vectors of weights or sums that are kept, 18 KiB, and most channels of the image that they cover.
@@ -35,18 +35,43 @@ pub(super) struct Sliding {
     load: u32,
     /// Rows of outputs that are computed together.
     out: u32,
+    /// Stride along the height.
+    down: u32,
+}
+
+/// The window as a kernel with stride 1 along the width reads it, and the channels before its first tap. With a stride
+/// of 2, a pair of image columns is one column with twice the channels. Weights before and after the taps are 0.
+fn folded(window: &Window) -> Option<(Window, u32)> {
+    let columns = window.columns;
+    let Axis { length, taps, down, step, first, up, .. } = columns;
+    if down == 1 {
+        return Some((*window, 0));
+    }
+    let lead = first.rem_euclid(down as i32) as u32;
+    let groups = (taps + lead).div_ceil(down);
+    // At most half of the weights are 0.
+    let fits = length.is_multiple_of(down) && (step, up) == (1, 1) && down * groups < 2 * taps;
+    let first = first.div_euclid(down as i32);
+    let columns = Axis { length: length / down, taps: groups, down: 1, first, ..columns };
+    fits.then_some((Window { channels: window.channels * down, columns, ..*window }, lead * window.channels))
 }
 
 impl Sliding {
     /// Numbers for a matmul; `None` if these kernels cannot compute it.
     pub fn of(op: &Matmul) -> Option<Self> {
-        let window = op.window?;
+        let (window, _) = folded(op.window.as_ref()?)?;
         let axes = [window.rows, window.columns];
         let is_gradient = op.layout == Layout::Tn;
+        let down = window.rows.down;
+        let has_stride = op.window.is_some_and(|window| window.rows.down > 1 || window.columns.down > 1);
+        if has_stride && (op.layout != Layout::Nn || window.rows.up > 1 || window.rows.step != 1 || down > window.rows.taps)
+        {
+            return None;
+        }
         let most_up = if is_gradient { 1 } else { MOST_UP };
         let steps = axes.map(|axis| if axis.taps == 1 { 0 } else { axis.step });
         let slides = |(axis, step): (&Axis, i32)| {
-            axis.down == 1 && axis.up <= most_up && (-1..=1).contains(&step) && (axis.up == 1 || step <= 0)
+            axis.up <= most_up && (-1..=1).contains(&step) && (axis.up == 1 || step <= 0)
         };
         let has_update = matches!(op.epilogue, Epilogue::Update(_)) || op.bias_gradient.is_some();
         let taps = axes.map(|axis| axis.taps.div_ceil(axis.up));
@@ -69,14 +94,14 @@ impl Sliding {
         let block = if window.channels <= most { window.channels } else { (most + 1).next_power_of_two() / 2 };
         let load = [8, 4, 2, 1].into_iter().find(|load| block % load == 0 && window.channels % load == 0)?;
         let iterations = number + window.columns.positions.saturating_add(1);
-        let sliding = Self { taps, columns, block, load, out };
+        let sliding = Self { taps, columns, block, load, out, down };
         let is_square = op.layout != Layout::Nt || block.is_multiple_of(columns);
-        (is_square && iterations <= MOST_ITERATIONS / op.window?.channels.div_ceil(block)).then_some(sliding)
+        (is_square && iterations <= MOST_ITERATIONS / (window.channels.div_ceil(block) + 1)).then_some(sliding)
     }
 
     fn expand(self, text: &str, addend: bool) -> String {
-        let Self { taps: [tap_rows, taps], columns, block, load, out } = self;
-        let rows = out + tap_rows - 1;
+        let Self { taps: [tap_rows, taps], columns, block, load, out, down } = self;
+        let rows = (out - 1) * down + tap_rows;
         let words = (block / load).next_power_of_two();
         let halves = load.div_ceil(4);
         let chains = if columns == 4 { 1 } else { taps.min(3) };
@@ -104,6 +129,7 @@ impl Sliding {
             ("words", words),
             ("load", (rows * words).div_ceil(8)),
             ("out", out),
+            ("down", down),
             ("chain", chains),
             ("later chain", chains - 1),
         ];
@@ -128,7 +154,9 @@ impl Sliding {
 
 /// One dispatch, or two for the gradient of weights: the second adds the partial sums of the first.
 pub(super) fn launches(op: &Matmul, epilogue: EpilogueText, adapter: &Adapter) -> Vec<Launch> {
-    let (Some(sliding), Some(window)) = (Sliding::of(op), op.window) else { return Vec::new() };
+    let (Some(sliding), Some((window, lead))) = (Sliding::of(op), op.window.as_ref().and_then(folded)) else {
+        return Vec::new();
+    };
     let is_gradient = op.layout == Layout::Tn;
     let (rows, columns) = (window.rows, window.columns);
     let positions = if is_gradient { op.k() } else { op.m() };
@@ -136,9 +164,9 @@ pub(super) fn launches(op: &Matmul, epilogue: EpilogueText, adapter: &Adapter) -
     let groups = op.n().div_ceil(8 * sliding.columns);
     let strips_of_image = rows.positions.div_ceil(rows.up * sliding.out);
     let strips = positions.div_ceil(window.positions()) * strips_of_image;
-    // Workgroups loop over the blocks of channels, or have one block each.
+    // Workgroups loop over the blocks of channels and then over the derivatives, or have one block each.
     let (times, side_by_side) =
-        if is_gradient { (1, groups * blocks) } else { (blocks, groups * rows.up * columns.up) };
+        if is_gradient { (1, groups * blocks) } else { (blocks + 1, groups * rows.up * columns.up) };
     let iterations = sliding.taps[0] * sliding.taps[1];
     let longest = (MOST_ITERATIONS / times - iterations) / (columns.positions + 1);
     let chunks = (WORKGROUPS_OF_THREAD * adapter.threads).div_ceil(side_by_side).max(strips.div_ceil(longest));
@@ -150,7 +178,8 @@ pub(super) fn launches(op: &Matmul, epilogue: EpilogueText, adapter: &Adapter) -
         height: rows.length, width: columns.length, channels: window.channels, out_height: rows.positions,
         out_width: columns.positions, n: op.n(), first_y: rows.first as u32, first_x: columns.first as u32,
         up_y: rows.up, up_x: columns.up, tap_rows: rows.taps, tap_columns: columns.taps, turns: iterations,
-        flipped: u32::from(is_flipped), transposed: u32::from(op.layout == Layout::Nt), strips_of_image, strips,
+        flipped: u32::from(is_flipped), transposed: u32::from(op.layout == Layout::Nt), lead,
+        weights_of_row: op.window.map_or(0, |window| window.columns.taps * window.channels), strips_of_image, strips,
         chunks, groups, rows_of_part, epilogue: epilogue_number(op), aux: u32::from(op.extra().is_some()),
     ];
     let workgroups = u64::from(side_by_side) * u64::from(chunks);
@@ -160,8 +189,7 @@ pub(super) fn launches(op: &Matmul, epilogue: EpilogueText, adapter: &Adapter) -
         bindings: op.operands(),
         workgroups,
     };
-    let words = if sliding.load == 8 { text!("software/words.wgsl") } else { "" };
-    let expand = |text| words.to_owned() + &sliding.expand(text, op.addend.is_some());
+    let expand = |text| text!("software/words.wgsl").to_owned() + &sliding.expand(text, op.addend.is_some());
     match (op.layout, epilogue) {
         (Layout::Nn | Layout::Nt, EpilogueText::Sums(activation)) => {
             let text = text!(
