@@ -6,15 +6,37 @@
 //! - `{NAME}` becomes the index of the repetition. Outside of a repetition it becomes the count.
 //! - Braces can contain expressions such as `{NAME/count}` and `{NAME%count+1}`: sums and differences of products.
 
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+
+/// Expanded texts. A plan expands the same templates each time it is made, and each kernel of equal layers too.
+static TEXTS: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+/// Most bytes of expanded texts that are kept.
+const MOST_KEPT: usize = 16 << 20;
+
 /// Expands a template. `counts` gives the number of repetitions or the value of each name. `conditions` lists each
 /// condition of the template and whether it holds.
 ///
 /// # Panics
 /// If the template uses an unknown name. This is a mistake in the shader, which the tests find.
 pub fn expand(template: &str, counts: &[(&str, u32)], conditions: &[(&str, bool)]) -> String {
+    let mut key = template.to_owned();
+    counts.iter().for_each(|(name, value)| _ = write!(key, "\n{name}={value}"));
+    conditions.iter().for_each(|(name, value)| _ = write!(key, "\n{name}={value}"));
+    let texts = || TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(text) = texts().get(&key) {
+        return text.clone();
+    }
     let mut text = String::new();
     let lines: Vec<&str> = template.lines().collect();
     push(&mut text, &lines, &counts.to_vec(), counts, conditions);
+    let mut texts = texts();
+    if texts.values().map(String::len).sum::<usize>() + text.len() > MOST_KEPT {
+        texts.clear();
+    }
+    texts.insert(key, text.clone());
     text
 }
 
