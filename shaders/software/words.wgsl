@@ -21,6 +21,6 @@ fn unpacked(words: vec2<u64>) -> vec4f {
     return vec4f(low.x, high.x, low.y, high.y);
 }
 
-fn packed(numbers: vec4f) -> vec2<u64> {
+fn words_of(numbers: vec4f) -> vec2<u64> {
     return vec2<u64>(bitcast<vec2u>(numbers.xz)) | (vec2<u64>(bitcast<vec2u>(numbers.yw)) << vec2u(32u));
 }

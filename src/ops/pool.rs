@@ -31,6 +31,11 @@ pub struct PoolForward {
 }
 
 pub(super) const LANES: u32 = 64;
+/// Invocations per workgroup of the kernel for software adapters, and rows of outputs of an invocation.
+const WIDE_LANES: u32 = 8;
+const ROWS_OF_STRIP: u32 = 2;
+/// Most loads of an iteration of that kernel. Each is compiled into a loop.
+const MOST_LOADS: u32 = 12;
 
 impl Window {
     /// Taps per position.
@@ -81,6 +86,41 @@ impl Window {
         shader(stem, expand(text, &counts, &conditions), window.constants())
     }
 
+    /// Shader for software adapters and its number of invocations, if it supports this pooling.
+    fn wide_pooling(&self, how: Pooling, outputs: u32) -> Option<(Shader, u32)> {
+        let (rows, columns) = (self.rows, self.columns);
+        let new = columns.taps.min(columns.down);
+        let kept = columns.taps - new;
+        let rows_of_strip = (ROWS_OF_STRIP - 1) * rows.down + rows.taps;
+        let early = kept.div_ceil(new);
+        let fits = rows_of_strip * new <= MOST_LOADS && columns.positions + early <= LONGEST_LOOP;
+        if !self.channels.is_multiple_of(8) || !fits {
+            return None;
+        }
+        let counts = [
+            ("out", ROWS_OF_STRIP),
+            ("row", rows_of_strip),
+            ("tap_rows", rows.taps),
+            ("down", rows.down),
+            ("down_x", columns.down),
+            ("later tap", columns.taps - 1),
+            ("new", new),
+            ("kept", kept),
+            ("early", early),
+        ];
+        let is_max = how == Pooling::Max;
+        let conditions = [("vectors", true), ("scalars", false), ("maximum", is_max), ("mean", !is_max)];
+        let text = text!(
+            "software/words.wgsl",
+            "matmul.window.wgsl",
+            "pool.numbers.wgsl.in",
+            "software/pool.wide.wgsl.in"
+        );
+        let window = Self { channels: self.channels / 8, ..*self };
+        let strips = outputs / self.channels / self.positions() * rows.positions.div_ceil(ROWS_OF_STRIP);
+        Some((shader("pool.wide", expand(text, &counts, &conditions), window.constants()), strips * window.channels))
+    }
+
     /// Text in a plan.
     pub(super) fn as_text(&self) -> String {
         let Self { rows, columns, .. } = self;
@@ -111,7 +151,11 @@ impl Kernel for PoolForward {
         u64::from(self.output.len()) * (u64::from(self.window.taps()) + quotients)
     }
 
-    fn launches(&self, _: &Adapter) -> Vec<Launch> {
+    fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
+        let is_wide = adapter.wide_access && self.chosen.is_none();
+        if is_wide && let Some((shader, count)) = self.window.wide_pooling(self.how, self.output.len()) {
+            return vec![Launch::of(self, shader, uniforms![count], count.div_ceil(WIDE_LANES))];
+        }
         let count = self.output.len() / self.window.lanes();
         let text = text!("matmul.window.wgsl", "pool.numbers.wgsl.in", "pool.wgsl.in");
         let shader = self.window.pooling("pool", text, self.how, self.chosen.is_some());
