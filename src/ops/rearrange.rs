@@ -61,29 +61,34 @@ impl Kernel for Rearrange {
 
     /// Follows the memory order of the output. An invocation computes four numbers if both tensors consist of whole
     /// vectors.
-    fn launches(&self, _: &Adapter) -> Vec<Launch> {
+    fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
         let (input, output) = (self.input, self.output);
         let mut dimensions: Vec<_> =
             (0..output.shape.len()).map(|i| (output.shape[i], [input.strides[i], output.strides[i]])).collect();
         dimensions.sort_by_key(|(_, [_, of_output])| std::cmp::Reverse(*of_output));
         let (loops, firsts) = (Loops::new(&dimensions), [input.bound().1, output.bound().1]);
-        let fours = loops.in_fours(firsts);
-        let (scaled, in_fours) = (self.is_scaled(), fours.is_some());
+        let scaled = self.is_scaled();
+        // Software adapters load eight words for the cost of four.
+        let eights = loops.in_vectors(8, firsts).filter(|_| adapter.wide_access && !scaled);
+        let (in_eights, vectors) = (eights.is_some(), eights.or_else(|| loops.in_fours(firsts)));
+        let in_fours = vectors.is_some() && !in_eights;
         let conditions = [
             ("vectors of numbers", scaled && in_fours),
             ("numbers", scaled && !in_fours),
             ("vectors of words", !scaled && in_fours),
-            ("words", !scaled && !in_fours),
+            ("words", !scaled && !in_fours && !in_eights),
+            ("eight words", in_eights),
             ("scaled", scaled),
             ("copied", !scaled),
         ];
-        let (loops, [input_first, output_first]) = fours.unwrap_or((loops, firsts));
+        let (loops, [input_first, output_first]) = vectors.unwrap_or((loops, firsts));
         let counts = [("loop", loops.count()), ("inner", loops.count() - 1)];
         let source = expand(text!("rearrange.wgsl.in"), &counts, &conditions);
         let mut uniforms = uniforms![count: loops.iterations(), scale: self.scale, input_first, output_first];
         let strides = [for_each_loop!("input_stride"), for_each_loop!("output_stride")];
         uniforms.extend(loops.uniforms(for_each_loop!("length"), strides));
-        vec![Launch::of(self, shader("rearrange", source, []), uniforms, loops.iterations().div_ceil(LANES))]
+        let name = if in_eights { "rearrange.wide" } else { "rearrange" };
+        vec![Launch::of(self, shader(name, source, []), uniforms, loops.iterations().div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

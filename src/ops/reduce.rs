@@ -27,6 +27,8 @@ pub enum Reduction {
 
 /// Invocations per sum and sums per workgroup, if neighbouring sums read neighbouring numbers.
 const ACROSS: (u32, u32) = (32, 8);
+/// Up to this many numbers, a sum costs a software adapter less than the barrier of several invocations.
+const SHORT_SUM: u32 = 1024;
 /// Fewest numbers of a sum per chunk, most chunks, and enough workgroups.
 const COUNT_OF_CHUNK: u32 = 2048;
 const MOST_CHUNKS: u32 = 64;
@@ -60,6 +62,7 @@ impl Results {
         let nearest = |loops: &Loops<1>| loops.strides.iter().map(|[stride]| *stride).min().unwrap_or(0);
         let (lanes, columns) = match lanes_and_rows(count, adapter) {
             (1, columns) => (1, columns),
+            _ if adapter.software && count <= SHORT_SUM => (1, 16),
             _ if outputs > 1 && nearest(&kept) < nearest(&reduced) => ACROSS,
             several => several,
         };

@@ -44,16 +44,21 @@ impl<const N: usize> Loops<N> {
     /// The same loops over vectors of four elements, and the first vector of each tensor. `firsts` are the first
     /// elements. Returns `None` if a tensor does not consist of whole vectors.
     pub fn in_fours(&self, firsts: [u32; N]) -> Option<(Self, [u32; N])> {
-        let is_whole = |numbers: &[u32]| numbers.iter().all(|number| number.is_multiple_of(4));
+        self.in_vectors(4, firsts)
+    }
+
+    /// As [`in_fours`](Self::in_fours), for vectors of `width` elements.
+    pub fn in_vectors(&self, width: u32, firsts: [u32; N]) -> Option<(Self, [u32; N])> {
+        let is_whole = |numbers: &[u32]| numbers.iter().all(|number| number.is_multiple_of(width));
         let (innermost, others) = self.strides.split_first()?;
-        let fits = self.lengths[0].is_multiple_of(4) && *innermost == [1; N];
+        let fits = self.lengths[0].is_multiple_of(width) && *innermost == [1; N];
         if !fits || !is_whole(&firsts) || !others.iter().all(|strides| is_whole(strides)) {
             return None;
         }
-        let mut fours = self.clone();
-        fours.lengths[0] /= 4;
-        fours.strides[1..].iter_mut().flatten().for_each(|stride| *stride /= 4);
-        Some((fours, firsts.map(|first| first / 4)))
+        let mut vectors = self.clone();
+        vectors.lengths[0] /= width;
+        vectors.strides[1..].iter_mut().flatten().for_each(|stride| *stride /= width);
+        Some((vectors, firsts.map(|first| first / width)))
     }
 
     /// Number of loops.
