@@ -110,12 +110,8 @@ impl Window {
         ];
         let is_max = how == Pooling::Max;
         let conditions = [("vectors", true), ("scalars", false), ("maximum", is_max), ("mean", !is_max)];
-        let text = text!(
-            "software/words.wgsl",
-            "matmul.window.wgsl",
-            "pool.numbers.wgsl.in",
-            "software/pool.wide.wgsl.in"
-        );
+        let text =
+            text!("software/words.wgsl", "matmul.window.wgsl", "pool.numbers.wgsl.in", "software/pool.wide.wgsl.in");
         let window = Self { channels: self.channels / 8, ..*self };
         let strips = outputs / self.channels / self.positions() * rows.positions.div_ceil(ROWS_OF_STRIP);
         Some((shader("pool.wide", expand(text, &counts, &conditions), window.constants()), strips * window.channels))

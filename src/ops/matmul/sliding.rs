@@ -37,6 +37,8 @@ pub(super) struct Sliding {
     out: u32,
     /// Stride along the height.
     down: u32,
+    /// Whether one block has all channels, and no text for several blocks would be the same otherwise.
+    one_block: bool,
 }
 
 /// The window as a kernel with stride 1 along the width reads it, and the channels before its first tap. With a stride
@@ -64,15 +66,15 @@ impl Sliding {
         let is_gradient = op.layout == Layout::Tn;
         let down = window.rows.down;
         let has_stride = op.window.is_some_and(|window| window.rows.down > 1 || window.columns.down > 1);
-        if has_stride && (op.layout != Layout::Nn || window.rows.up > 1 || window.rows.step != 1 || down > window.rows.taps)
+        if has_stride
+            && (op.layout != Layout::Nn || window.rows.up > 1 || window.rows.step != 1 || down > window.rows.taps)
         {
             return None;
         }
         let most_up = if is_gradient { 1 } else { MOST_UP };
         let steps = axes.map(|axis| if axis.taps == 1 { 0 } else { axis.step });
-        let slides = |(axis, step): (&Axis, i32)| {
-            axis.up <= most_up && (-1..=1).contains(&step) && (axis.up == 1 || step <= 0)
-        };
+        let slides =
+            |(axis, step): (&Axis, i32)| axis.up <= most_up && (-1..=1).contains(&step) && (axis.up == 1 || step <= 0);
         let has_update = matches!(op.epilogue, Epilogue::Update(_)) || op.bias_gradient.is_some();
         let taps = axes.map(|axis| axis.taps.div_ceil(axis.up));
         let fits = axes.iter().zip(steps).all(slides) && taps.iter().all(|taps| *taps <= MOST_TAPS);
@@ -91,16 +93,18 @@ impl Sliding {
         let columns = [4, 2, 1].into_iter().filter(|columns| *columns <= most).find(divides)?;
         let out = if columns == 1 { 4 } else { 2 };
         let most = (KEPT.min(MULTIPLY_ADDS / out) / (columns * number)).min(MOST_CHANNELS);
-        let block = if window.channels <= most { window.channels } else { (most + 1).next_power_of_two() / 2 };
+        let block_of_many = (most + 1).next_power_of_two() / 2;
+        let block = if window.channels <= most { window.channels } else { block_of_many };
+        let one_block = block == window.channels && block != block_of_many;
         let load = [8, 4, 2, 1].into_iter().find(|load| block % load == 0 && window.channels % load == 0)?;
         let iterations = number + window.columns.positions.saturating_add(1);
-        let sliding = Self { taps, columns, block, load, out, down };
+        let sliding = Self { taps, columns, block, load, out, down, one_block };
         let is_square = op.layout != Layout::Nt || block.is_multiple_of(columns);
         (is_square && iterations <= MOST_ITERATIONS / (window.channels.div_ceil(block) + 1)).then_some(sliding)
     }
 
     fn expand(self, text: &str, addend: bool) -> String {
-        let Self { taps: [tap_rows, taps], columns, block, load, out, down } = self;
+        let Self { taps: [tap_rows, taps], columns, block, load, out, down, one_block } = self;
         let rows = (out - 1) * down + tap_rows;
         let words = (block / load).next_power_of_two();
         let halves = load.div_ceil(4);
@@ -143,6 +147,7 @@ impl Sliding {
             ("a load is 4", load == 4),
             ("a load is 2", load == 2),
             ("a load is 1", load == 1),
+            ("there are several blocks", !one_block),
             ("there is an addend", addend),
             ("there is no addend", !addend),
             ("weights are loaded in squares", in_squares),
