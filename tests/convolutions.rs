@@ -111,6 +111,23 @@ fn every_kernel_of_products_makes_convolutions() {
     }
 }
 
+/// The sliding kernel reads several columns of the image as one if the convolution has a stride.
+#[test]
+fn strided_convolutions_slide() {
+    let gpu = with_products(MatmulKernel { tile: Tile::Sliding, k: K::Whole });
+    let cases = [
+        // The first tap is the first of the columns that are read as one, or not.
+        ([9, 6, 3], Conv::new(8, 3).stride(2).activation(Relu)),
+        ([8, 8, 5], Conv::new(12, 3).stride(2).padding(1)),
+        ([11, 12, 2], Conv::new(24, 5).stride(3).padding(2).activation(Tanh)),
+        // Several blocks of channels. A stride along one dimension.
+        ([8, 8, 16], Conv::new(32, 3).stride(2).padding(1)),
+        ([9, 5, 4], Conv::new(8, 3).stride([2, 1])),
+        ([5, 8, 1], Conv::new(4, 3).stride([1, 2])),
+    ];
+    cases.into_iter().for_each(|(sample, conv)| check(&gpu, sample, conv));
+}
+
 /// The CPU reference matches the textbook's convolution in f64.
 #[test]
 fn a_convolution_is_the_textbooks() {

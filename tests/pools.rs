@@ -69,6 +69,20 @@ fn every_pool_trains_in_lockstep() {
     }
 }
 
+/// Every pool must agree with the CPU reference in a forward pass too, where a maximum stores no taps.
+#[test]
+fn every_pool_runs_forward_in_lockstep() {
+    for (sample, pool) in cases() {
+        let network = Network::input(shape(&sample)).layer(pool).build().unwrap();
+        let mut lockstep = lockstep(gpu(), Plan::forward(&network, 3).unwrap());
+        let mut numbers = Random(7).f32s(3 * network.inputs() as usize);
+        numbers[5 % network.inputs() as usize] = f32::NAN;
+        let id = lockstep.plan().find(wgrad::plan::Role::Input(0)).unwrap();
+        lockstep.set(id, &numbers).unwrap();
+        assert_agree(&mut lockstep, &format!("{sample:?} {pool:?}"));
+    }
+}
+
 /// A NaN must reach the output. The gradient of equal maxima must go to the first of them.
 #[test]
 fn nan_and_ties_are_what_the_documentation_says() {

@@ -194,7 +194,8 @@ pub(super) fn launches(op: &Matmul, epilogue: EpilogueText, adapter: &Adapter) -
         bindings: op.operands(),
         workgroups,
     };
-    let expand = |text| text!("software/words.wgsl").to_owned() + &sliding.expand(text, op.addend.is_some());
+    let words = if sliding.load > 1 || sliding.columns > 1 { text!("software/words.wgsl") } else { "" };
+    let expand = |text| words.to_owned() + &sliding.expand(text, op.addend.is_some());
     match (op.layout, epilogue) {
         (Layout::Nn | Layout::Nt, EpilogueText::Sums(activation)) => {
             let text = text!(

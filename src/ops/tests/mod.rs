@@ -269,12 +269,14 @@ fn the_rule_chooses_what_fits() {
 /// The sliding kernels have no loop that exceeds a software adapter's limit, for images of any size.
 #[test]
 fn sliding_stays_within_the_iteration_limit() {
-    let axis = |length| Axis { length, positions: length, taps: 3, down: 1, step: 1, first: -1, up: 1 };
+    let axis = |length, down| Axis { length, positions: length / down, taps: 3, down, step: 1, first: -1, up: 1 };
     let adapter = Adapter::of_class("software8").unwrap();
-    for [images, height, width, channels] in [[1, 4000, 4000, 3], [64, 512, 512, 64], [4096, 28, 28, 1]] {
-        let window = Window { channels, groups: 1, rows: axis(height), columns: axis(width) };
-        let positions = images * height * width;
-        for layout in [Layout::Nn, Layout::Tn] {
+    let cases = [[1, 4000, 4000, 3, 1], [64, 512, 512, 64, 1], [4096, 28, 28, 1, 1], [64, 512, 512, 64, 2]];
+    for [images, height, width, channels, down] in cases {
+        let window = Window { channels, groups: 1, rows: axis(height, down), columns: axis(width, down) };
+        let positions = images * window.positions();
+        let layouts = [Layout::Nn, Layout::Tn];
+        for &layout in if down == 1 { &layouts[..] } else { &layouts[..1] } {
             let [m, k] = if layout == Layout::Tn { [9 * channels, positions] } else { [positions, 9 * channels] };
             let op = Matmul { window: Some(window), ..matmul(m, 32, k, layout) };
             assert_eq!(MatmulKernel::rule(&op, &adapter).tile, Tile::Sliding);
@@ -283,8 +285,9 @@ fn sliding_stays_within_the_iteration_limit() {
                 Word::U32(word) => word,
                 Word::F32(_) => unreachable!(),
             };
-            let blocks = if layout == Layout::Tn { 1 } else { channels.div_ceil(16) };
-            let iterations = blocks * (9 + word("strips").div_ceil(word("chunks")) * (width + 1));
+            // The derivatives follow the blocks of channels.
+            let blocks = if layout == Layout::Tn { 1 } else { (channels * down).div_ceil(16) + 1 };
+            let iterations = blocks * (9 + word("strips").div_ceil(word("chunks")) * (width / down + 1));
             assert!(iterations <= LONGEST_LOOP, "{iterations} for {images}x{height}x{width}x{channels}");
         }
     }
