@@ -89,7 +89,7 @@ mod tests {
 
     /// Adds numbers whose sum depends on the order, by ranks and then among them.
     fn total(slices: u32, ranks: u32) -> f32 {
-        let number = |slice: u32| 1.0 / (slice as f32 + 0.3) * if slice % 3 == 0 { 1e4 } else { -1.0 };
+        let number = |slice: u32| 1.0 / (slice as f32 + 0.3) * if slice.is_multiple_of(3) { 1e4 } else { -1.0 };
         let (mut firsts, mut sums) = (Vec::new(), Vec::new());
         for rank in 0..ranks {
             let share = Share::of_rank(rank, ranks, slices);
@@ -110,7 +110,7 @@ mod tests {
         for slices in 1..=48 {
             let one = total(slices, 1);
             let exact: f64 =
-                (0..slices).map(|i| 1.0 / (f64::from(i) + 0.3) * if i % 3 == 0 { 1e4 } else { -1.0 }).sum();
+                (0..slices).map(|i| 1.0 / (f64::from(i) + 0.3) * if i.is_multiple_of(3) { 1e4 } else { -1.0 }).sum();
             assert!((f64::from(one) - exact).abs() < 1e-5 * exact.abs(), "{slices} slices: {one} for {exact}");
             for ranks in (2..=slices).filter(|ranks| slices % ranks == 0) {
                 assert_eq!(total(slices, ranks).to_bits(), one.to_bits(), "{slices} slices on {ranks} ranks");

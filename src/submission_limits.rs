@@ -28,7 +28,7 @@ impl SubmissionLimits {
     pub fn parts_of_step(self, plan: &Plan) -> Vec<Range<usize>> {
         let (work, ops) = plan.work_of_step();
         if self.times(work, ops) > 0 {
-            return vec![0..plan.step.len()];
+            return std::iter::once(0..plan.step.len()).collect();
         }
         let (share, end) = (plan.share(), plan.end_of_slice());
         let of_slice = self.parts(&plan.step[..end]);
@@ -43,7 +43,7 @@ impl SubmissionLimits {
         let work = plan.step[..end].iter().fold(Work::default(), |work, op| work + op.work());
         let slices = u64::from(batches) * u64::from(plan.share().own);
         match self.times(work, end) >= slices {
-            true => (Vec::from_iter([0..end]), true),
+            true => (std::iter::once(0..end).collect(), true),
             false => (self.parts(&plan.step[..end]), false),
         }
     }

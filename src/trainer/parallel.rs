@@ -1,6 +1,6 @@
 //! Data-parallel training: several ranks train one network, each on its share of every batch.
 
-use super::{Progress, Trainer};
+use super::{Progress, Trainer, all_rows};
 use crate::dataset::{Dataset, Matched};
 use crate::device::Device;
 use crate::error::Result;
@@ -84,7 +84,9 @@ impl Trainer {
             description.add("state of the training", format!("{role:?} {print}"));
         }
         description.compare(ranks)?;
-        (checked?, data?, validation?);
+        checked?;
+        data?;
+        validation?;
         self.set_share(share?).await
     }
 
@@ -190,7 +192,7 @@ fn metrics_of(op: &Op) -> Option<Tensor> {
 }
 
 fn fingerprint(data: &Dataset, matched: &Matched) -> Fingerprint {
-    let rows = [0..data.rows()];
+    let rows = all_rows(data);
     let print = data.feature_words(matched, &rows).fold(Fingerprint::new(), |print, words| print.add(&words));
     let targets = data.target_words(matched, &rows);
     let print = targets.fold(print, |print, words| print.add(bytemuck::cast_slice(&words)));

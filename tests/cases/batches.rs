@@ -222,8 +222,7 @@ fn check_next_batch(
     shuffle: bool,
     start: StepState,
     share: Share,
-    accumulate: u32,
-    schedule: Schedule,
+    (accumulate, schedule): (u32, Schedule),
 ) -> Result<()> {
     let (data, step, indices) = (tensor(0, DATA), tensor(1, STEP), tensor(2, batch));
     let learning_rate = 0.3;
@@ -256,9 +255,9 @@ pub fn next_batch_shuffles_as_the_reference_does(check: &mut Check) -> Result<()
     ] {
         let constant = Schedule::constant();
         let whole = Share::default();
-        check_next_batch(check, batch, rows, true, StepState::default(), whole, 1, constant)?;
+        check_next_batch(check, batch, rows, true, StepState::default(), whole, (1, constant))?;
         let later = StepState { step: 9, epoch: 4, update: 3, batches: 2, update_rows: 50, ..StepState::default() };
-        check_next_batch(check, batch, rows, false, later, whole, 4, constant)?;
+        check_next_batch(check, batch, rows, false, later, whole, (4, constant))?;
     }
     Ok(())
 }
@@ -269,7 +268,7 @@ pub fn next_batch_numbers_the_slices_of_a_rank(check: &mut Check) -> Result<()> 
     let of_rank = Share { first: 3, own: 2, all: 6 };
     for share in [Share { first: 0, own: 6, all: 6 }, of_rank, Share { first: 5, own: 1, all: 6 }] {
         for (slice, rows, accumulate) in [(1, 15, 1), (4, 55, 2), (3, 18, 1), (5000, 70_000, 1)] {
-            check_next_batch(check, slice, rows, true, StepState::default(), share, accumulate, constant)?;
+            check_next_batch(check, slice, rows, true, StepState::default(), share, (accumulate, constant))?;
         }
     }
     Ok(())
@@ -331,7 +330,7 @@ pub fn schedules_follow_the_reference_at_every_stage(check: &mut Check) -> Resul
     for schedule in schedules {
         for update in [0, 1, 2, 3, 5, 6, 7, 8, 100, 250, 299, 300, 499, 500, 501, 900, 998, 999, 1000, 1001, 5000] {
             let start = StepState { step: update, update, due: 1, rate_scale: 0.7, ..StepState::default() };
-            check_next_batch(check, 1, 10, false, start, Share::default(), 1, schedule)?;
+            check_next_batch(check, 1, 10, false, start, Share::default(), (1, schedule))?;
         }
     }
     Ok(())
@@ -339,7 +338,7 @@ pub fn schedules_follow_the_reference_at_every_stage(check: &mut Check) -> Resul
 
 pub fn next_batch_of_the_largest_batch(check: &mut Check) -> Result<()> {
     let (start, share) = (StepState::default(), Share::default());
-    check_next_batch(check, LARGEST_BATCH, LARGEST_BATCH + 3, true, start, share, 1, Schedule::constant())?;
+    check_next_batch(check, LARGEST_BATCH, LARGEST_BATCH + 3, true, start, share, (1, Schedule::constant()))?;
     Ok(())
 }
 
