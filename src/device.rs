@@ -147,12 +147,7 @@ impl Device {
         let copies = parts.map(|(from, words)| gpu.record_readback(&mut encoder, from.gpu(), 0..words as u64 * 4));
         let copies = copies.collect::<Result<Vec<_>>>()?;
         gpu.submit(encoder)?;
-        let readings = copies.into_iter().map(|copy| copy.read(gpu)).collect::<Result<Vec<_>>>()?;
-        let mut read = Vec::with_capacity(readings.len());
-        for reading in readings {
-            read.push(reading.finish().await?);
-        }
-        Ok(read)
+        gpu.read_copies(copies).await
     }
 
     /// Binds a plan. The buffers in `given` are used for their roles.

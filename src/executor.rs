@@ -135,12 +135,7 @@ impl Executor {
         match self {
             Executor::Gpu(executor) => {
                 let gpu = executor.gpu();
-                gpu.check_lost()?;
-                gpu.confirm_queue().await?;
-                let mut encoder = gpu.encoder();
-                if clear {
-                    encoder.clear_buffer(self.storage(Role::RowMetrics).gpu(), 0, None);
-                }
+                let mut encoder = begin(executor, clear).await?;
                 let (parts, fits) = SUBMISSION_LIMITS.parts_of_slices(plan, batches);
                 for part in (0..batches * share.own).flat_map(|_| &parts) {
                     executor.record_part(&mut encoder, plan.name, part.clone());
@@ -155,12 +150,7 @@ impl Executor {
                 let copies = sums.map(|slice| gpu.record_readback(&mut encoder, storage.gpu(), bytes(of_sum(slice))));
                 let copies = copies.collect::<Result<Vec<_>>>()?;
                 gpu.submit(encoder)?;
-                let readings = copies.into_iter().map(|copy| copy.read(gpu)).collect::<Result<Vec<_>>>()?;
-                let mut sums = Vec::with_capacity(readings.len());
-                for reading in readings {
-                    sums.push(reading.finish().await?);
-                }
-                Ok(sums)
+                gpu.read_copies(copies).await
             }
             Executor::Cpu(executor) => {
                 if clear {
@@ -226,12 +216,7 @@ impl Executor {
         match self {
             Executor::Gpu(executor) => {
                 let gpu = executor.gpu();
-                gpu.check_lost()?;
-                gpu.confirm_queue().await?;
-                let mut encoder = gpu.encoder();
-                if run.clear {
-                    encoder.clear_buffer(self.storage(Role::RowMetrics).gpu(), 0, None);
-                }
+                let mut encoder = begin(executor, run.clear).await?;
                 match most.parts_of_step(self.plan()).as_slice() {
                     [_] => {
                         // An update of many batches may be longer than a submission.
@@ -282,6 +267,18 @@ impl Executor {
             }
         }
     }
+}
+
+/// An encoder for steps, which clears the running metrics first if `clear` is set.
+async fn begin(executor: &GpuExecutor, clear: bool) -> Result<wgpu::CommandEncoder> {
+    let gpu = executor.gpu();
+    gpu.check_lost()?;
+    gpu.confirm_queue().await?;
+    let mut encoder = gpu.encoder();
+    if clear {
+        encoder.clear_buffer(executor.of(Role::RowMetrics), 0, None);
+    }
+    Ok(encoder)
 }
 
 impl Submission {

@@ -1,5 +1,8 @@
 //! Hostile ONNX files: each gives an error or a network, without a panic, in bounded memory and time.
 
+#[path = "common/damage.rs"]
+mod damage;
+
 use wgrad::Onnx;
 
 fn varint(to: &mut Vec<u8>, mut value: u64) {
@@ -309,4 +312,26 @@ fn extreme_scales_do_not_panic() {
             }
         }
     }
+}
+
+/// Damaged copies of models that PyTorch and others wrote. ONNX_CASES sets their number.
+#[test]
+fn damaged_models_do_not_panic() {
+    let copies = std::env::var("ONNX_CASES").ok().and_then(|copies| copies.parse().ok()).unwrap_or(4000);
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx");
+    let paths = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|ending| ending == "onnx")).collect();
+    paths.sort();
+    let files: Vec<Vec<u8>> = paths.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    assert!(files.len() > 10, "{paths:?}");
+    let mut longest = std::time::Duration::ZERO;
+    let refused = damage::each(&files, copies, |file| {
+        let start = std::time::Instant::now();
+        let is_read = errors(file)[0].is_empty();
+        longest = longest.max(start.elapsed());
+        is_read
+    });
+    assert!(refused > copies / 4, "{refused} of {copies} refused");
+    // A model of these sizes is read in milliseconds; a loop over a damaged dimension would take minutes.
+    assert!(longest.as_secs() < 10, "{longest:?} for one file");
 }

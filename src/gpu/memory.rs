@@ -238,6 +238,16 @@ impl Gpu {
 }
 
 impl Gpu {
+    /// The words of copies, in their order. Call it after the encoder has been submitted.
+    pub(crate) async fn read_copies(&self, copies: Vec<Readback>) -> Result<Vec<Vec<u32>>> {
+        let readings = copies.into_iter().map(|copy| copy.read(self)).collect::<Result<Vec<_>>>()?;
+        let mut read = Vec::with_capacity(readings.len());
+        for reading in readings {
+            read.push(reading.finish().await?);
+        }
+        Ok(read)
+    }
+
     /// The error of a failed call: the loss of the device, or wgpu's reason.
     pub(crate) fn fault(&self, what: &str, reason: String) -> Error {
         self.check_alive().err().unwrap_or_else(|| Error::Gpu { what: what.into(), reason })

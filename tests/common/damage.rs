@@ -2,7 +2,7 @@
 
 /// Calls `read` with each damaged copy. `read` must return and not panic; it says whether it accepted the file. Returns
 /// how many copies it refused.
-pub fn each(files: &[impl AsRef<[u8]>], copies: usize, read: impl Fn(&[u8]) -> bool) -> usize {
+pub fn each(files: &[impl AsRef<[u8]>], copies: usize, mut read: impl FnMut(&[u8]) -> bool) -> usize {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut below = |limit: usize| {
         // xorshift64
