@@ -187,17 +187,14 @@ impl Executor {
         }
     }
 
-    /// Number of words of the totals of all outputs.
-    fn totals_words(&self) -> usize {
-        let plan = self.plan();
-        plan.buffer(self.find(Role::Totals)).words().unwrap_or(0) as usize
-    }
-
     /// The largest number of steps for one submission.
     pub(crate) fn most_steps(&self) -> u32 {
-        let plan = self.plan();
-        let (work, ops) = plan.work_of_step();
-        SUBMISSION_LIMITS.times(work, ops).clamp(1, u32::MAX.into()) as u32
+        self.steps_within(SUBMISSION_LIMITS)
+    }
+
+    fn steps_within(&self, most: SubmissionLimits) -> u32 {
+        let (work, ops) = self.plan().work_of_step();
+        most.times(work, ops).clamp(1, u32::MAX.into()) as u32
     }
 
     /// Submits steps. A step that is too long for one submission is divided among several. On a GPU this returns at
@@ -220,9 +217,7 @@ impl Executor {
                 match most.parts_of_step(self.plan()).as_slice() {
                     [_] => {
                         // An update of many batches may be longer than a submission.
-                        let (work, ops) = self.plan().work_of_step();
-                        let each = most.times(work, ops).clamp(1, u32::MAX.into()) as u32;
-                        let mut left = run.steps;
+                        let (each, mut left) = (self.steps_within(most), run.steps);
                         while left > each {
                             executor.record_steps(&mut encoder, each);
                             gpu.submit(std::mem::replace(&mut encoder, gpu.encoder()))?;
@@ -244,7 +239,7 @@ impl Executor {
                             check.record_steps(&mut encoder, 1);
                         }
                         let totals = self.storage(Role::Totals);
-                        let bytes = self.totals_words() as u64 * 4;
+                        let bytes = self.words(Role::Totals) as u64 * 4;
                         Some(gpu.record_readback(&mut encoder, totals.gpu(), 0..bytes)?)
                     }
                     false => None,

@@ -40,7 +40,7 @@ impl SubmissionLimits {
     /// The parts of a slice's ops, and whether all slices of some batches fit into one submission.
     pub fn parts_of_slices(self, plan: &Plan, batches: u32) -> (Vec<Range<usize>>, bool) {
         let end = plan.end_of_slice();
-        let work = plan.step[..end].iter().fold(Work::default(), |work, op| work + op.work());
+        let work = plan.step[..end].iter().map(Op::work).sum();
         let slices = u64::from(batches) * u64::from(plan.share().own);
         match self.times(work, end) >= slices {
             true => (std::iter::once(0..end).collect(), true),

@@ -452,7 +452,7 @@ fn an_app_records_steps_with_slices() {
     assert!(after.iter().all(|bits| f32::from_bits(*bits).is_finite()));
 }
 
-/// The errors of two ranks, of which one is different.
+/// The error of two ranks. `change` makes the job of rank 1 different.
 fn refused(change: impl Fn(&mut Job) + Sync) -> String {
     let errors = on_ranks(&[Device::Cpu, Device::Cpu], |device, ranks| {
         let mut job = dense();

@@ -159,10 +159,10 @@ impl Trainer {
         };
         let answers = ranks.gather(&words)?;
         (0..).zip(&answers).try_for_each(|(rank, answer)| ranks::check_words(rank, "answers", answer.len(), 2))?;
-        let has = |wanted: u32| answers.iter().find(|answer| answer[..1] == [wanted]);
+        let has = |wanted: u32| answers.iter().find(|answer| answer[0] == wanted);
         Ok(match (has(1), has(2)) {
             (Some(_), _) => Control::Stop,
-            (None, Some(scale)) => Control::RateScale(scale.get(1).map_or(1.0, |bits| f32::from_bits(*bits))),
+            (None, Some(scale)) => Control::RateScale(f32::from_bits(scale[1])),
             (None, None) => Control::Continue,
         })
     }
